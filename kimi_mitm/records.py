@@ -277,7 +277,8 @@ class PartKind(enum.StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One part of a message. `text` is what a model reads as text; media has `mime`, `size` in bytes,
-    `width` and `height` in pixels and a `digest` instead; a tool call has `name` and its arguments in `text`."""
+    `width` and `height` in pixels and a `digest` instead; a tool call has `name`, and its arguments in
+    `text`."""
 
     kind: PartKind
     text: str = ""
