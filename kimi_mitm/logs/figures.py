@@ -1,0 +1,95 @@
+"""Token figures out of clients' records, brought into the one convention of `records.Usage`.
+
+Clients write the same answer in different ways: with the cached tokens inside the input or beside
+it, with the reasoning inside the output or beside it. A reader says which, and gets the one meaning.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from kimi_mitm.logs.source import Tally
+from kimi_mitm.records import Usage
+
+MOST: Final = 100_000_000
+"""No context and no answer is larger; a larger figure is a mistake in the log."""
+_MOST_USD: Final = Decimal(100_000)
+
+
+class Figures:
+    """Takes figures for one source; those out of bounds count as unknown and are tallied."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def tokens(self, value: Any) -> int | None:
+        """A whole number of tokens, 0 to `MOST`; None when there is none."""
+        if value is None:
+            return None
+        if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
+            self._tally.rejected += 1
+            return None
+        return value
+
+    def dollars(self, value: Any) -> Decimal | None:
+        """US dollars, as the client counted them."""
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            self._tally.rejected += 1
+            return None
+        try:
+            amount = Decimal(str(value))
+        except InvalidOperation:
+            amount = Decimal("NaN")
+        if not amount.is_finite() or not 0 <= amount <= _MOST_USD:
+            self._tally.rejected += 1
+            return None
+        return amount
+
+    def usage(
+        self,
+        *,
+        input: Any = None,
+        output: Any = None,
+        cache_read: Any = None,
+        cache_write: Any = None,
+        reasoning: Any = None,
+        cost: Any = None,
+        cache_apart: bool = False,
+        reasoning_apart: bool = False,
+    ) -> Usage:
+        """A usage from raw values of any type.
+
+        `cache_apart`: cached tokens are not in `input` yet; `reasoning_apart`: reasoning is not in
+        `output` yet. A sum with a rejected part is unknown: a sum that is too small is a wrong figure.
+        """
+        read, write, thought = self.tokens(cache_read), self.tokens(cache_write), self.tokens(reasoning)
+        prompt, answer = self.tokens(input), self.tokens(output)
+        if cache_apart:
+            prompt = _sum(prompt, (cache_read, read), (cache_write, write))
+        if reasoning_apart:
+            answer = _sum(answer, (reasoning, thought))
+        return Usage(
+            input_tokens=prompt,
+            output_tokens=answer,
+            cache_read_tokens=read,
+            cache_write_tokens=write,
+            reasoning_tokens=thought,
+            total_tokens=None if prompt is None or answer is None else prompt + answer,
+            cost_usd=self.dollars(cost),
+        )
+
+
+def _sum(base: int | None, *parts: tuple[Any, int | None]) -> int | None:
+    if base is None:
+        return None
+    for raw, part in parts:
+        if raw is not None and part is None:
+            return None
+        base += part or 0
+    return base

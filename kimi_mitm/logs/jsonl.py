@@ -1,0 +1,128 @@
+"""Looking into records that may hold anything: JSON without surprises, times, and lines out of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from kimi_mitm.logs.source import LineReader
+from kimi_mitm.records import Reading
+
+MAX_LINE: Final = 64 * 1024 * 1024
+"""Longest line that is kept; pasted images make lines of several MB."""
+
+_decode = msgspec.json.Decoder().decode
+_EARLIEST: Final = 1_262_304_000.0  # 2010: no client is older, so a smaller number is no time
+_LATEST: Final = 4_102_444_800.0  # 2100
+
+
+def decode(data: bytes | str) -> dict[str, Any] | None:
+    """The JSON object in `data`, or None when there is none."""
+    doc = decode_any(data)
+    return doc if isinstance(doc, dict) else None
+
+
+def decode_any(data: bytes | str) -> Any:
+    """The JSON value in `data`, or None when it isn't JSON, or too deep."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError):
+        return None
+
+
+def dig(doc: Any, *path: str) -> Any:
+    """The value below `doc` along `path`, or None where something on the way is no object."""
+    for name in path:
+        if not isinstance(doc, dict):
+            return None
+        doc = doc.get(name)
+    return doc
+
+
+def table(doc: Any, *path: str) -> dict[str, Any]:
+    """As `dig`, for an object; an empty one where there is none."""
+    found = dig(doc, *path)
+    return found if isinstance(found, dict) else {}
+
+
+def items(doc: Any, *path: str) -> list[Any]:
+    """As `dig`, for an array; an empty one where there is none."""
+    found = dig(doc, *path)
+    return found if isinstance(found, list) else []
+
+
+def text(doc: Any, *path: str) -> str | None:
+    """As `dig`, for text that isn't empty."""
+    found = dig(doc, *path)
+    return found if isinstance(found, str) and found else None
+
+
+def iso_time(value: Any) -> datetime | None:
+    """UTC time from ISO 8601 text; a time without a zone is taken as UTC."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment if _EARLIEST <= moment.timestamp() <= _LATEST else None
+
+
+def epoch_time(value: Any) -> datetime | None:
+    """UTC time from seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by size."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    for unit in (1, 1_000, 1_000_000, 1_000_000_000):
+        if _EARLIEST * unit <= value <= _LATEST * unit:
+            return datetime.fromtimestamp(value / unit, UTC)
+    return None
+
+
+class Lines:
+    """Cuts bytes into lines and feeds them to a reader, however the bytes are split.
+
+    `offset` is where the first byte lies that no complete line holds yet; reading goes on from there
+    with `number` lines behind it.
+    """
+
+    def __init__(self, reader: LineReader, offset: int = 0, number: int = 0) -> None:
+        self.reader = reader
+        self.offset = offset
+        self.number = number
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Reading]:
+        """Takes the next bytes of the file; consume the iterator before the next call."""
+        if self._rest:
+            cut = data.find(b"\n")
+            if cut < 0:
+                self._keep(data)
+                return
+            self._rest += data[: cut + 1]
+            data, first = data[cut + 1 :], bytes(self._rest)
+            self._rest.clear()
+            yield from self._line(first)
+        start = 0
+        while (cut := data.find(b"\n", start)) >= 0:
+            yield from self._line(data[start : cut + 1])
+            start = cut + 1
+        self._keep(data[start:])
+
+    def finish(self) -> Iterator[Reading]:
+        """Reads a last line that has no end yet; it will be read again once it has one."""
+        if self._rest:
+            yield from self.reader.feed(bytes(self._rest), self.number + 1)
+
+    def _keep(self, data: bytes) -> None:
+        self._rest += data
+        if len(self._rest) > MAX_LINE:
+            del self._rest[MAX_LINE:]
+
+    def _line(self, line: bytes) -> Iterator[Reading]:
+        self.offset += len(line)
+        self.number += 1
+        return iter(self.reader.feed(line.rstrip(b"\r\n"), self.number))
