@@ -111,6 +111,9 @@ class Request:
     output_schema: bool = False
     tool_count: int = 0
     message_count: int = 0
+    operation: Operation | None = None
+    """Where one wire format serves several operations (Bedrock invoke, Vertex predict, watsonx): which one
+    this is; None means the format's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
