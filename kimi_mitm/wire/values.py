@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from kimi_mitm.wire.document import decode
 from kimi_mitm.wire.format import WireError
 
 _MOST_TOKENS = 10**9
@@ -70,14 +71,16 @@ def total(*parts: int | None) -> int | None:
 
 
 def body(data: bytes) -> dict[str, Any]:
-    """A request body that must be a JSON object. A byte order mark before it is skipped.
-
-    Raises `WireError` for anything else, nesting that exhausts the parser included.
-    """
-    try:
-        doc = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
-    except (ValueError, RecursionError):
-        raise WireError("the request's body is no JSON") from None
+    """A request body that must be a JSON object; raises `WireError` for anything else."""
+    doc = decode(data)
     if not isinstance(doc, dict):
         raise WireError("the request's body is no JSON object")
     return doc
+
+
+def dump(value: object) -> str:
+    """A value as compact JSON; empty for what JSON can't hold."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return ""

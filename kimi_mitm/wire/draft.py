@@ -1,0 +1,176 @@
+"""An answer while it is being read, and the reader that most one-generation formats build on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kimi_mitm.records import NO_USAGE, Answer, Problem, ToolCall, Usage
+from kimi_mitm.wire.values import count, dump, first, get, text, total
+
+
+class Draft:
+    """A reader's picture of one answer: it takes documents in order and says what is known so far.
+
+    A format's reader overrides `read`, which is given every object of the answer but errors', and
+    `usage`. Fields may be set at any time, in any order; the last value stands. An error ends an answer;
+    of several the first stands, the others being its consequences.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+        self.status = status
+        self.headers = headers
+        self.response_id: str | None = None
+        self.response_model: str | None = None
+        self.finish_reason: str | None = None
+        self.problem: Problem | None = None
+        self.issued_ids: tuple[str, ...] = ()
+        self.started = False
+        self.complete = False
+        self.pending = False
+        self.figures: dict[str, int] = {}
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: dict[int | str, _Call] = {}
+
+    def read(self, name: str | None, doc: dict[str, Any]) -> None:
+        """Takes one object of the answer."""
+
+    def usage(self) -> Usage:
+        """The figures so far."""
+        return NO_USAGE
+
+    def document(self, name: str | None, doc: Any) -> None:
+        """Takes one decoded document; an array's elements count as documents (Google answers so)."""
+        for each in doc if isinstance(doc, list) else (doc,):
+            if not isinstance(each, dict):
+                continue
+            self.fail(problem(each, self._fallback(), bare=self.status >= 400))
+            if self.status < 400:
+                self.read(name, each)
+
+    def answer(self) -> Answer:
+        """What is known so far."""
+        calls = self._calls.values()
+        return Answer(
+            response_id=self.response_id,
+            response_model=self.response_model,
+            usage=self.usage(),
+            finish_reason=self.finish_reason,
+            problem=self.problem,
+            text="".join(self._text),
+            reasoning="".join(self._reasoning),
+            tool_calls=tuple(ToolCall(call.name, call.arguments, call.id) for call in calls if call.name),
+            complete=self.complete,
+            pending=self.pending,
+            issued_ids=self.issued_ids,
+        )
+
+    def say(self, value: object) -> None:
+        """Takes a piece of the generated text; anything but a string is ignored."""
+        if isinstance(value, str) and value:
+            self.started = True
+            self._text.append(value)
+
+    def think(self, value: object) -> None:
+        """Takes a piece of reasoning that the provider shows."""
+        if isinstance(value, str) and value:
+            self.started = True
+            self._reasoning.append(value)
+
+    def call(self, key: object, name: object = None, arguments: object = None, id: object = None) -> None:
+        """Takes a tool call or a piece of one. Pieces with the same `key` are one call; without a key,
+        one with a name is a new call, one without belongs to the last. Arguments that come as text are
+        joined, objects are written as JSON."""
+        self.started = True
+        if not isinstance(key, int | str):
+            key = len(self._calls) if name is not None or not self._calls else next(reversed(self._calls))
+        call = self._calls.setdefault(key, _Call())
+        call.name = text(name) or call.name
+        call.id = text(id) or call.id
+        if isinstance(arguments, str):
+            call.arguments += arguments
+        elif arguments is not None:
+            call.arguments = dump(arguments)
+
+    def keep(self, doc: object, *names: str) -> None:
+        """Keeps an object's token counts, by name: of each the last one stated."""
+        if isinstance(doc, dict):
+            for name in names:
+                figure = count(doc.get(name))
+                if figure is not None:
+                    self.figures[name] = figure
+
+    def fail(self, error: Problem | None) -> None:
+        """Takes an error; the answer is at its end."""
+        if error is not None:
+            self.problem = self.problem or error
+            self.complete = True
+
+    def _fallback(self) -> str:
+        return f"http_{self.status}" if self.status >= 400 else "error"
+
+
+class _Call:
+    __slots__ = ("arguments", "id", "name")
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.arguments = ""
+        self.id: str | None = None
+
+
+def settle(
+    *,
+    input: int | None = None,
+    output: int | None = None,
+    cache_read: int | None = None,
+    cache_write: int | None = None,
+    reasoning: int | None = None,
+    total_tokens: int | None = None,
+) -> Usage:
+    """Figures in our convention, with the sum for a total that the provider doesn't state."""
+    if total_tokens is None and input is not None and output is not None:
+        total_tokens = total(input, output)
+    return Usage(
+        input_tokens=input,
+        output_tokens=output,
+        cache_read_tokens=cache_read,
+        cache_write_tokens=cache_write,
+        reasoning_tokens=reasoning,
+        total_tokens=total_tokens,
+    )
+
+
+_TYPES = ("type", "status", "__type", "code")
+_MESSAGES = ("message", "Message", "error_message", "errorMessage", "detail")
+
+
+def problem(doc: dict[str, Any], fallback: str, *, bare: bool) -> Problem | None:
+    """The error that an object states: `{"error": {…}}`, `{"error": "…"}`, `{"errors": [{…}]}`; with
+    `bare`, also a message that stands on its own. None where there is none.
+
+    `fallback` is the type of an error that doesn't name its own.
+    """
+    error = doc.get("error") or get(doc, "errors", 0)
+    if isinstance(error, str):
+        return Problem(_type(doc) or fallback, error)
+    if isinstance(error, dict):
+        return Problem(_type(error) or fallback, _message(error) or "")
+    message = _message(doc) if bare else None
+    return Problem(_type(doc) or fallback, message) if message else None
+
+
+def _message(error: dict[str, Any]) -> str | None:
+    message = first(error, *_MESSAGES)
+    return message if message is None or isinstance(message, str) else dump(message)
+
+
+def _type(error: dict[str, Any]) -> str | None:
+    for name in _TYPES:
+        value = error.get(name)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+    return None
