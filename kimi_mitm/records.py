@@ -179,6 +179,7 @@ class Reading:
     `origin`: where it was read: `flow:<id>`, or `<file>:<line>`, or `<file>#<row>`.
     `ids`: every id the record shares with the wire (response, message, request ids).
     `lower_bound`: the input figure is a floor only (CompileChat's parts).
+    `log`: the name of the log source that gave it; logs of one client may each have a record of a call.
     `joined_by`: how it was tied to its exchange: `id` (a response, message or request id) or `time`.
     """
 
@@ -207,6 +208,7 @@ class Reading:
     problem: Problem | None = None
     finish_reason: str | None = None
     joined_by: str | None = None
+    log: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
