@@ -1,0 +1,261 @@
+"""Is this exchange an LLM call, and in which wire format?
+
+`look` decides from method, host, path and headers, on the proxy's loop: dictionary lookups and at
+most a few compiled patterns. Where the path says too little, `sniff` looks at the body's first bytes,
+and `settle`, in the engine, decides by the shapes of body and answer, under any prefix or disguise.
+Counting endpoints are recognised as `Operation.COUNT_TOKENS`, so that nobody takes them for answers;
+batches, files, model lists, telemetry and MCP are None. Nothing here raises on any input.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import Any
+from urllib.parse import unquote
+
+from kimi_mitm import shapes
+from kimi_mitm.providers import is_local, is_other, operator_of, served_by_host
+from kimi_mitm.records import Operation
+
+__all__ = ["OPERATIONS", "Candidate", "look", "serves_llm", "settle", "sniff"]
+
+sniff = shapes.sniff
+
+OPERATIONS: Mapping[str, Operation] = {
+    "openai.chat": Operation.CHAT,
+    "openai.completions": Operation.TEXT_COMPLETION,
+    "openai.responses": Operation.CHAT,
+    "openai.embeddings": Operation.EMBEDDINGS,
+    "openai.realtime": Operation.CHAT,
+    "anthropic.messages": Operation.CHAT,
+    "anthropic.complete": Operation.TEXT_COMPLETION,
+    "google.generate_content": Operation.GENERATE_CONTENT,
+    "google.embed_content": Operation.EMBEDDINGS,
+    "google.interactions": Operation.GENERATE_CONTENT,
+    "google.live": Operation.GENERATE_CONTENT,
+    "google.predict": Operation.TEXT_COMPLETION,
+    "aws.converse": Operation.CHAT,
+    "aws.invoke": Operation.CHAT,
+    "ollama.chat": Operation.CHAT,
+    "ollama.generate": Operation.TEXT_COMPLETION,
+    "ollama.embed": Operation.EMBEDDINGS,
+    "cohere.chat": Operation.CHAT,
+    "cohere.generate": Operation.TEXT_COMPLETION,
+    "cohere.embed": Operation.EMBEDDINGS,
+    "voyage.embed": Operation.EMBEDDINGS,
+    "watsonx": Operation.TEXT_COMPLETION,
+    "writer.chat": Operation.CHAT,
+    "alephalpha": Operation.TEXT_COMPLETION,
+}
+"""Each wire format's usual operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a request may be.
+
+    `certain`: path and host say it, the body need not be asked. `poll`: a stored answer is fetched
+    (`GET …/responses/{id}`), no new generation. Not certain, with a `wire_format`: the path suggests it.
+    """
+
+    wire_format: str | None
+    operation: Operation
+    served_by: str | None
+    certain: bool
+    poll: bool = False
+
+
+def serves_llm(host: str) -> bool:
+    """Whether the host may serve an LLM API, so that its TLS is worth decrypting: hosts of the tables,
+    and this machine. Telemetry, sign-in and catalogue hosts of the same vendors are False."""
+    return operator_of(host) is not None or (is_local(host) and not is_other(host))
+
+
+_UNREADABLE = "other"
+_COUNT = "count"
+_NONE = "none"
+
+
+def _load() -> dict[str, Any]:
+    return tomllib.loads(files("kimi_mitm").joinpath("paths.toml").read_text(encoding="utf-8"))
+
+
+_TABLE = _load()
+_TAILS: Mapping[str, str] = _TABLE["tails"]
+_VERBS: Mapping[str, str] = _TABLE["verbs"]
+_BEDROCK: Mapping[str, str] = _TABLE["bedrock"]
+_AT: Mapping[str, Mapping[str, str]] = _TABLE["at"]
+_BRANCHES: frozenset[str] = frozenset(_TABLE["branches"]["names"])
+_OPAQUE: re.Pattern[str] = re.compile("|".join(_TABLE["opaque"]["patterns"]))
+
+
+_BINARY = re.compile(
+    r"(?:multipart/|image/|audio/|video/|font/|application/(?:grpc|x-protobuf|protobuf|proto|connect\+proto|"
+    r"x-ndjson-rpc|pdf|zip|gzip|x-tar|wasm))"
+)
+_NO_CHAT_MODEL = re.compile(
+    r"stability\.|titan-image|nova-(?:canvas|reel|sonic)|luma\.|rerank|marengo|pegasus"
+)
+_IS_EMBEDDING = re.compile(r"embed")
+
+
+def look(method: str, host: str, port: int, path: str, headers: Mapping[str, str]) -> Candidate | None:
+    """What a request may be, before its body is known; None when it is surely no LLM exchange.
+
+    `host` is the name that the client asked for (never an address when there is a name), `path` may
+    carry a query, `headers` have lower-case names or ignore case. Takes a few microseconds.
+    """
+    if is_other(host):
+        return None
+    method = method.upper()
+    if method != "POST" and method != "GET":
+        return None
+    plain = plain_path(path)
+    served_by = served_by_host(host, plain, port)
+    if method == "GET":
+        return _look_get(plain, served_by, headers)
+    found = _by_path(plain, served_by)
+    if found is None:
+        opaque = _OPAQUE.search(plain) is not None
+        if _BINARY.match(headers.get("content-type", "").lower()):
+            return Candidate(None, Operation.OTHER, served_by, certain=True) if opaque else None
+        return Candidate(None, Operation.OTHER, served_by, certain=False)
+    if found == _NONE:
+        return None
+    if found == _COUNT:
+        return Candidate(None, Operation.COUNT_TOKENS, served_by, certain=True)
+    if found == _UNREADABLE:
+        return Candidate(None, Operation.OTHER, served_by, certain=True)
+    if found[0] == "?":
+        return Candidate(found[1:], OPERATIONS[found[1:]], served_by, certain=False)
+    if _BINARY.match(headers.get("content-type", "").lower()):
+        return None
+    return Candidate(found, OPERATIONS[found], served_by, certain=True)
+
+
+def plain_path(path: str) -> str:
+    """The path as it is compared: no query, decoded, lower-case, single slashes, none at the end."""
+    path = path.partition("?")[0].partition("#")[0]
+    if "%" in path:
+        path = unquote(path)
+    if "//" in path:
+        path = _SLASHES.sub("/", path)
+    return path.rstrip("/ ").lower()
+
+
+_SLASHES = re.compile(r"/{2,}")
+
+
+def _by_path(path: str, served_by: str | None) -> str | None:
+    """A value of the tables for the path, or None when it says nothing."""
+    head, _, last = path.rpartition("/")
+    previous = head.rpartition("/")[2]
+    if last in _BEDROCK and "/model/" in path:
+        if _NO_CHAT_MODEL.search(path):
+            return _NONE
+        return _BEDROCK[last]
+    if ":" in last:
+        verb = last.rpartition(":")[2]
+        if verb in _VERBS:
+            return _by_verb(path, _VERBS[verb])
+    found = _TAILS.get(f"{previous}/{last}") or _TAILS.get(last)
+    if found == _NONE:
+        return _NONE
+    if found is not None and found[0] != "?" and found not in {"openai.completions", "openai.embeddings"}:
+        return _at(served_by, found)
+    if not _BRANCHES.isdisjoint(path.split("/")):
+        return _NONE
+    return _at(served_by, found) if found else None
+
+
+def _at(served_by: str | None, found: str) -> str:
+    rows = _AT.get(served_by or "")
+    return rows.get(found, found) if rows else found
+
+
+def _by_verb(path: str, found: str) -> str:
+    if found != "?google.predict":
+        return found
+    if "publishers/anthropic/" in path:
+        return _COUNT if "count-tokens" in path else "anthropic.messages"
+    if "publishers/mistralai/" in path:
+        return "openai.chat"
+    return found if not re.search(r"imagen|veo|imagetext", path) else _NONE
+
+
+def _look_get(path: str, served_by: str | None, headers: Mapping[str, str]) -> Candidate | None:
+    if headers.get("upgrade", "").lower() == "websocket":
+        name = _socket(path)
+        if name is None:
+            return None
+        return Candidate(name, OPERATIONS[name], served_by, certain=True)
+    polled = _POLL.search(path)
+    if polled is None:
+        return None
+    name = "openai.responses" if polled[1] == "responses" else "google.interactions"
+    return Candidate(name, OPERATIONS[name], served_by, certain=True, poll=True)
+
+
+_POLL = re.compile(r"/(responses|interactions)/((?:resp|rs)?_?[a-z0-9_=-]{12,})$")
+
+
+def _socket(path: str) -> str | None:
+    if path.endswith("/responses"):
+        return "openai.responses"
+    if path.endswith("/realtime"):
+        return "openai.realtime"
+    if path.endswith("bidigeneratecontent"):
+        return "google.live"
+    return None
+
+
+def settle(
+    candidate: Candidate,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    status: int | None,
+    response_head: bytes,
+) -> Candidate | None:
+    """The final word, once the decoded request body and the answer's decoded first kilobytes are there.
+
+    A `wire_format` of None with `Operation.OTHER` is an LLM call that can't be read; None is no LLM call.
+    """
+    if candidate.poll or candidate.operation is Operation.COUNT_TOKENS:
+        return candidate
+    if method.upper() == "GET":
+        return candidate
+    plain = plain_path(path)
+    asked = shapes.of_request(body or b"")
+    answered = shapes.of_answer(response_head)
+    if candidate.certain and candidate.wire_format is None:
+        return candidate
+    name = shapes.agree(candidate.wire_format, candidate.certain, plain, headers, asked, answered)
+    known = candidate.served_by is not None
+    if name is None:
+        if shapes.is_llm(asked, answered, known=known, status=status):
+            return replace(candidate, wire_format=None, operation=Operation.OTHER, certain=True)
+        return None
+    if candidate.certain and not known and body and not asked.fits(name) and answered is None:
+        return None
+    return replace(candidate, wire_format=name, operation=_operation(name, plain, asked), certain=True)
+
+
+def _operation(name: str, path: str, asked: shapes.Asked) -> Operation:
+    if name == "aws.invoke" or name == "google.predict":
+        if _IS_EMBEDDING.search(path) or "gecko" in path:
+            return Operation.EMBEDDINGS
+        if asked.has("messages") or asked.has("schemaVersion"):
+            return Operation.CHAT
+        return Operation.TEXT_COMPLETION if asked else OPERATIONS[name]
+    if name == "watsonx":
+        if path.endswith(("text/chat", "text/chat_stream")):
+            return Operation.CHAT
+        if path.endswith("embeddings"):
+            return Operation.EMBEDDINGS
+    return OPERATIONS[name]
