@@ -7,6 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from kimi_mitm.logs import claude_code, codex, gemini_cli, kimi_cli, kimi_code, qwen_code
 from kimi_mitm.logs.source import LogSource
 
-SOURCES: Final[tuple[LogSource, ...]] = ()
+SOURCES: Final[tuple[LogSource, ...]] = (
+    *claude_code.SOURCES,
+    *codex.SOURCES,
+    *gemini_cli.SOURCES,
+    *kimi_cli.SOURCES,
+    *kimi_code.SOURCES,
+    *qwen_code.SOURCES,
+)

@@ -7,6 +7,7 @@ it, with the reasoning inside the output or beside it. A reader says which, and 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -82,6 +83,34 @@ class Figures:
             reasoning_tokens=thought,
             total_tokens=None if prompt is None or answer is None else prompt + answer,
             cost_usd=self.dollars(cost),
+        )
+
+    def google(
+        self,
+        *,
+        prompt: Any,
+        answer: Any,
+        cached: Any = None,
+        thoughts: Any = None,
+        tool: Any = None,
+        total: Any,
+    ) -> Usage:
+        """A usage in the shape that descends from Gemini's: tool results stand outside `prompt`, thoughts
+        outside `answer` with Google's models and inside it with others; the total tells which.
+        """
+        used = self.tokens(tool) or 0
+        base = self.usage(input=prompt, output=answer, cache_read=cached, reasoning=thoughts)
+        if base.input_tokens is None:
+            return base
+        entered = base.input_tokens + used
+        answered, thought = base.output_tokens, base.reasoning_tokens
+        if answered is not None and thought and self.tokens(total) != entered + answered:
+            answered += thought
+        return replace(
+            base,
+            input_tokens=entered,
+            output_tokens=answered,
+            total_tokens=None if answered is None else entered + answered,
         )
 
 

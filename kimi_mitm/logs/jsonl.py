@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -80,6 +80,13 @@ def epoch_time(value: Any) -> datetime | None:
         if _EARLIEST * unit <= value <= _LATEST * unit:
             return datetime.fromtimestamp(value / unit, UTC)
     return None
+
+
+def earlier(at: datetime, ms: Any) -> datetime | None:
+    """The moment that many milliseconds before `at`, as far as a day back; None if `ms` is no such number."""
+    if isinstance(ms, bool) or not isinstance(ms, (int, float)) or not 0 <= ms <= 86_400_000:
+        return None
+    return at - timedelta(milliseconds=ms)
 
 
 class Lines:

@@ -5,7 +5,10 @@ and no clock: they get bytes, or an open read-only database, and give `records.R
 bytes hold, they raise nothing; what they don't know they pass over, and count in a `Tally`.
 
 Keys of readings are stable: the same record read again, or grown in the meantime, has the same key,
-and the later reading replaces the earlier one.
+and the later reading replaces the earlier one (see `supersedes`).
+
+A reading without figures, ids and problem is a note on its session: a title, a folder, a branch that
+the client wrote down apart from its answers. It is no exchange (see `is_note`).
 """
 
 from __future__ import annotations
@@ -21,6 +24,17 @@ from kimi_mitm.records import Reading
 
 type State = Mapping[str, Any]
 """What a reader must know to go on where it stopped; JSON can hold it."""
+
+
+def is_note(reading: Reading) -> bool:
+    """True for a reading that says something of a session and nothing of any exchange."""
+    return not reading.usage and not reading.ids and reading.problem is None
+
+
+def supersedes(new: Reading, old: Reading) -> bool:
+    """True if `new` takes the place of `old`, which has the same key: unless it would lose the ids, for
+    some clients write the same answer into two files, and only one of these has them."""
+    return bool(new.ids) or not old.ids
 
 
 class Kind(enum.StrEnum):
