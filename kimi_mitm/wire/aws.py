@@ -10,7 +10,8 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from kimi_mitm.records import Operation, Problem, Request, Usage
+from kimi_mitm.records import Operation, Request, Usage
+from kimi_mitm.wire import problem
 from kimi_mitm.wire.draft import Draft, settle
 from kimi_mitm.wire.format import Format, Target, WireError
 from kimi_mitm.wire.values import body, count, first, get, items, text, total
@@ -39,14 +40,13 @@ class BedrockDraft(Draft):
     def document(self, name: str | None, doc: Any) -> None:
         """Takes one document; an event named as an exception is an error, whatever the status."""
         if is_failure(name):
-            message = first(doc, "message", "Message", "originalMessage")
-            self.fail(Problem(name or "", text(message) or ""))
-            return
-        super().document(name, doc)
+            self.fail(problem.read(doc, name or ""))
+        else:
+            super().document(name, doc)
 
-    def _fallback(self) -> str:
-        # `ValidationException:http://internal.amazon.com/coral/…`
-        return self.headers.get("x-amzn-errortype", "").partition(":")[0] or super()._fallback()
+    def error_type(self, name: str | None) -> str:
+        """The exception's name out of `x-amzn-errortype: ValidationException:http://…`."""
+        return self.headers.get("x-amzn-errortype", "").partition(":")[0] or super().error_type(name)
 
 
 class ConverseReader(BedrockDraft):

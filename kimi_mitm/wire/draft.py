@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from kimi_mitm.records import NO_USAGE, Answer, Problem, ToolCall, Usage
-from kimi_mitm.wire.values import count, dump, first, get, text, total
+from kimi_mitm.wire import problem
+from kimi_mitm.wire.values import count, dump, text, total
 
 
 class Draft:
@@ -41,13 +42,17 @@ class Draft:
         return NO_USAGE
 
     def document(self, name: str | None, doc: Any) -> None:
-        """Takes one decoded document; an array's elements count as documents (Google answers so)."""
-        for each in doc if isinstance(doc, list) else (doc,):
-            if not isinstance(each, dict):
-                continue
-            self.fail(problem(each, self._fallback(), bare=self.status >= 400))
-            if self.status < 400:
-                self.read(name, each)
+        """Takes one decoded document: an error, whatever the status, or a part of the answer."""
+        if not isinstance(doc, dict):
+            return
+        if self.status >= 400 or problem.stated(name, doc):
+            self.fail(problem.read(doc, self.error_type(name)))
+        if self.status < 400:
+            self.read(name, doc)
+
+    def error_type(self, name: str | None) -> str:
+        """What to call an error that doesn't name its type, in an event of this name."""
+        return f"http_{self.status}" if self.status >= 400 else "error"
 
     def answer(self) -> Answer:
         """What is known so far."""
@@ -101,14 +106,10 @@ class Draft:
                 if figure is not None:
                     self.figures[name] = figure
 
-    def fail(self, error: Problem | None) -> None:
+    def fail(self, error: Problem) -> None:
         """Takes an error; the answer is at its end."""
-        if error is not None:
-            self.problem = self.problem or error
-            self.complete = True
-
-    def _fallback(self) -> str:
-        return f"http_{self.status}" if self.status >= 400 else "error"
+        self.problem = self.problem or error
+        self.complete = True
 
 
 class _Call:
@@ -140,37 +141,3 @@ def settle(
         reasoning_tokens=reasoning,
         total_tokens=total_tokens,
     )
-
-
-_TYPES = ("type", "status", "__type", "code")
-_MESSAGES = ("message", "Message", "error_message", "errorMessage", "detail")
-
-
-def problem(doc: dict[str, Any], fallback: str, *, bare: bool) -> Problem | None:
-    """The error that an object states: `{"error": {…}}`, `{"error": "…"}`, `{"errors": [{…}]}`; with
-    `bare`, also a message that stands on its own. None where there is none.
-
-    `fallback` is the type of an error that doesn't name its own.
-    """
-    error = doc.get("error") or get(doc, "errors", 0)
-    if isinstance(error, str):
-        return Problem(_type(doc) or fallback, error)
-    if isinstance(error, dict):
-        return Problem(_type(error) or fallback, _message(error) or "")
-    message = _message(doc) if bare else None
-    return Problem(_type(doc) or fallback, message) if message else None
-
-
-def _message(error: dict[str, Any]) -> str | None:
-    message = first(error, *_MESSAGES)
-    return message if message is None or isinstance(message, str) else dump(message)
-
-
-def _type(error: dict[str, Any]) -> str | None:
-    for name in _TYPES:
-        value = error.get(name)
-        if isinstance(value, str) and value:
-            return value
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-    return None
