@@ -1,0 +1,54 @@
+"""Wire formats: how requests and answers of each API are read.
+
+`FORMATS` is the one place where a format is registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kimi_mitm.wire import (
+    alephalpha,
+    anthropic,
+    aws,
+    cohere,
+    google,
+    google_interactions,
+    google_predict,
+    ollama,
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_responses,
+    voyage,
+)
+from kimi_mitm.wire.answer import AnswerReader
+from kimi_mitm.wire.encoding import Decoded, decode_body
+from kimi_mitm.wire.format import Format, Target, WireError
+
+_ROWS: tuple[Format, ...] = (
+    openai_chat.CHAT,
+    openai_completions.COMPLETIONS,
+    openai_responses.RESPONSES,
+    openai_embeddings.EMBEDDINGS,
+    anthropic.MESSAGES,
+    anthropic.COMPLETE,
+    google.GENERATE_CONTENT,
+    google.EMBED_CONTENT,
+    google_interactions.INTERACTIONS,
+    google_predict.PREDICT,
+    aws.CONVERSE,
+    ollama.CHAT,
+    ollama.GENERATE,
+    ollama.EMBED,
+    cohere.CHAT,
+    cohere.GENERATE,
+    cohere.EMBED,
+    voyage.EMBED,
+    alephalpha.COMPLETE,
+)
+
+FORMATS: Mapping[str, Format] = {row.name: row for row in _ROWS}
+"""A format's name in records → its row."""
+
+__all__ = ["FORMATS", "AnswerReader", "Decoded", "Format", "Target", "WireError", "decode_body"]
