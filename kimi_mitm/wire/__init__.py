@@ -11,6 +11,7 @@ from kimi_mitm.wire import (
     alephalpha,
     anthropic,
     aws,
+    aws_invoke,
     cohere,
     google,
     google_interactions,
@@ -19,18 +20,23 @@ from kimi_mitm.wire import (
     openai_chat,
     openai_completions,
     openai_embeddings,
+    openai_realtime,
     openai_responses,
     voyage,
+    watsonx,
+    writer,
 )
 from kimi_mitm.wire.answer import AnswerReader
 from kimi_mitm.wire.encoding import Decoded, decode_body
 from kimi_mitm.wire.format import Format, Target, WireError
+from kimi_mitm.wire.turns import Turns
 
 _ROWS: tuple[Format, ...] = (
     openai_chat.CHAT,
     openai_completions.COMPLETIONS,
     openai_responses.RESPONSES,
     openai_embeddings.EMBEDDINGS,
+    openai_realtime.REALTIME,
     anthropic.MESSAGES,
     anthropic.COMPLETE,
     google.GENERATE_CONTENT,
@@ -38,6 +44,7 @@ _ROWS: tuple[Format, ...] = (
     google_interactions.INTERACTIONS,
     google_predict.PREDICT,
     aws.CONVERSE,
+    aws_invoke.INVOKE,
     ollama.CHAT,
     ollama.GENERATE,
     ollama.EMBED,
@@ -46,9 +53,11 @@ _ROWS: tuple[Format, ...] = (
     cohere.EMBED,
     voyage.EMBED,
     alephalpha.COMPLETE,
+    watsonx.WATSONX,
+    writer.CHAT,
 )
 
 FORMATS: Mapping[str, Format] = {row.name: row for row in _ROWS}
 """A format's name in records → its row."""
 
-__all__ = ["FORMATS", "AnswerReader", "Decoded", "Format", "Target", "WireError", "decode_body"]
+__all__ = ["FORMATS", "AnswerReader", "Decoded", "Format", "Target", "Turns", "WireError", "decode_body"]
