@@ -136,7 +136,8 @@ class EmbedContentReader(Draft):
         return usage_of(self.figures)
 
 
-def _hidden(doc: dict[str, Any], contents: list[Any], tools: list[Any]) -> frozenset[str]:
+def hidden_reasons(doc: dict[str, Any], contents: list[Any], tools: list[Any]) -> frozenset[str]:
+    """Reasons why a request doesn't show its whole prompt."""
     hidden = set()
     if text(first(doc, "cachedContent", "cached_content")):
         hidden.add("cached_content")
@@ -148,7 +149,8 @@ def _hidden(doc: dict[str, Any], contents: list[Any], tools: list[Any]) -> froze
     return frozenset(hidden)
 
 
-def _tool_count(tools: list[Any]) -> int:
+def tool_count(tools: list[Any]) -> int:
+    """How many functions are declared, and built-in tools switched on."""
     return sum(
         len(items(first(tool, "functionDeclarations", "function_declarations"))) or 1 for tool in tools
     )
@@ -168,12 +170,12 @@ def _read_request(data: bytes, target: Target) -> Request:
     config = first(request, "generationConfig", "generation_config")
     schemas = ("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema")
     return Request(
-        model=model or _bare(doc.get("model")),
+        model=model or bare_model(doc.get("model")),
         stream=stream,
-        hidden=_hidden(request, contents, tools),
+        hidden=hidden_reasons(request, contents, tools),
         max_output_tokens=count(first(config, "maxOutputTokens", "max_output_tokens")),
         output_schema=first(config, *schemas) is not None,
-        tool_count=_tool_count(tools),
+        tool_count=tool_count(tools),
         message_count=len(contents),
     )
 
@@ -185,12 +187,13 @@ def _read_embed_request(data: bytes, target: Target) -> Request:
     except WireError:
         return Request(model=model, stream=False, hidden=frozenset({"partial_body"}))
     named = first(doc, "model") or get(doc, "requests", 0, "model")
-    return Request(model=model or _bare(named), stream=False)
+    return Request(model=model or bare_model(named), stream=False)
 
 
-def _bare(model: object) -> str | None:
+def bare_model(model: object) -> str | None:
+    """A model without the collection in front: `models/…`, `projects/…/publishers/google/models/…`."""
     name = text(model)
-    return name.removeprefix("models/") if name else None
+    return name.rpartition("models/")[2] or None if name else None
 
 
 GENERATE_CONTENT = Format(
