@@ -122,11 +122,10 @@ class EmbedContentReader(Draft):
     """Reads the answers of embedContent and batchEmbedContents."""
 
     def read(self, name: str | None, doc: dict[str, Any]) -> None:
-        """Takes the answer. Vertex states tokens per embedding, AI Studio for all at once, if at all."""
+        """Takes the answer. AI Studio states the tokens for all texts at once, if at all, Vertex per text."""
         keep_usage(self, first(doc, "usageMetadata", "usage_metadata"))
-        single = count(first(doc.get("embedding"), "tokenCount")) or count(doc.get("tokenCount"))
-        parts = [get(each, "statistics", "tokenCount") for each in items(doc.get("embeddings"))]
-        stated = total(single, *map(count, parts))
+        embeddings = [doc.get("embedding"), *items(doc.get("embeddings"))]
+        stated = total(*(count(get(each, "statistics", "tokenCount")) for each in embeddings))
         if stated is not None:
             self.figures.setdefault("prompt", stated)
         self.complete = True

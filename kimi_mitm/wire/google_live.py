@@ -53,7 +53,7 @@ class LiveReader(Draft):
 class LiveTurns:
     """Tells the turns of one socket apart. Never raises, whatever the messages hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: Target) -> None:
         self._setup: Any = None
         self._gathered: list[Any] = []
         self._size = 0
@@ -71,6 +71,10 @@ class LiveTurns:
         if not isinstance(doc, dict):
             return []
         return self._asked(doc, len(data)) if from_client else self._answered(doc)
+
+    def answer(self, index: int) -> Answer | None:
+        """What is known of the turn that is under way; None for any other."""
+        return self._open.answer() if self._open is not None and index == self._index else None
 
     def cut(self, reason: str) -> list[TurnEnded]:
         """Takes the end of the socket; a turn that isn't over has broken off for that reason."""
