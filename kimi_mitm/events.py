@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -139,10 +140,10 @@ class Hub:
             self._beat_later()
         return reader
 
-    def after(self, place: int) -> Iterator[Event]:
-        """The events after number `place`, which must not be older than the ring, oldest first."""
+    def after(self, place: int, limit: int) -> list[Event]:
+        """Up to `limit` events after number `place`, oldest first; `place` mustn't be older than the ring."""
         skip = place - self.oldest + 1
-        return (event for index, event in enumerate(self._ring) if index >= skip)
+        return list(islice(self._ring, skip, skip + limit))
 
     def reset(self) -> Event:
         """For one reader: its place is lost; read again from the API, then go on after this id."""
@@ -218,8 +219,8 @@ class Subscription:
         """The id after which this reader goes on."""
         return self._hub.id_of(max(self._place, 0))
 
-    async def batch(self) -> list[Event]:
-        """Waits for news: all events since the last call, oldest first; a single `reset` when some of
+    async def batch(self, limit: int = 64) -> list[Event]:
+        """Waits for news: the next events, oldest first, at most `limit`; a single `reset` when some of
         them are gone; an empty list once closed."""
         while not self._closed and self._place == self._hub.newest:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -229,9 +230,11 @@ class Subscription:
                 self._waiter = None
         if self._closed:
             return []
-        known = self._hub.oldest - 1 <= self._place <= self._hub.newest
-        events = list(self._hub.after(self._place)) if known else [self._hub.reset()]
-        self._place = self._hub.newest
+        if not self._hub.oldest - 1 <= self._place <= self._hub.newest:
+            self._place = self._hub.newest
+            return [self._hub.reset()]
+        events = self._hub.after(self._place, limit)
+        self._place += len(events)
         return events
 
     def wake(self) -> None:
