@@ -1,0 +1,353 @@
+"""The join: ids first, else client, model, session and time; one to one, and never swapped."""
+
+from __future__ import annotations
+
+import random as randomly
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kimi_mitm.join import Ambiguous, Joined, Joiner, OfSession, Waiting
+from kimi_mitm.match import WireExchange, log_exchange_id
+from kimi_mitm.records import NO_USAGE, Problem, Reading, Source, Usage
+
+T0 = datetime(2026, 3, 2, 9, 0, 0, 1000, tzinfo=UTC)
+LATER = T0 + timedelta(hours=1)
+
+
+def moment(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def wire(name: str, start: float = 0, end: float | None = 1, **more: Any) -> WireExchange:
+    models = frozenset([more.pop("model", "m1")])
+    more.setdefault("client", "opencode")
+    ended = None if end is None else moment(end)
+    return WireExchange(id=name, started_at=moment(start), ended_at=ended, models=models, **more)
+
+
+def log(key: str, at: float = 1.01, tokens: int | None = 100, **more: Any) -> Reading:
+    more.setdefault("client", "opencode")
+    more.setdefault("model", "m1")
+    more.setdefault("usage", Usage(input_tokens=tokens, output_tokens=tokens and 10))
+    return Reading(source=Source.LOGS, reported=True, at=moment(at), key=key, origin=f"file:{key}", **more)
+
+
+def joiner(*exchanges: WireExchange) -> Joiner:
+    made = Joiner()
+    for exchange in exchanges:
+        made.exchange(exchange)
+    return made
+
+
+def home(outcome: object) -> str | None:
+    return outcome.exchange_id if isinstance(outcome, Joined) else None
+
+
+def test_a_shared_id_ties_whatever_the_time_and_the_client() -> None:
+    made = joiner(wire("a", client="unknown", response_id="msg_1"))
+
+    got = made.reading(log("k", at=900, ids=("msg_1", "req_1")))
+
+    assert isinstance(got, Joined)
+    assert (got.exchange_id, got.reading.joined_by) == ("a", "id")
+
+
+def test_a_request_id_ties_too() -> None:
+    assert home(joiner(wire("a", ids=frozenset({"req_1"}))).reading(log("k", ids=("msg_1", "req_1")))) == "a"
+
+
+def test_another_response_id_is_another_exchange() -> None:
+    assert isinstance(joiner(wire("a", response_id="msg_2")).reading(log("k", ids=("msg_1",))), Waiting)
+
+
+def test_ids_of_two_exchanges_are_ambiguous() -> None:
+    made = joiner(wire("a", response_id="x"), wire("b", response_id="y"))
+
+    got = made.reading(log("k", ids=("x", "y")))
+
+    assert isinstance(got, Ambiguous)
+    assert got.exchange_ids == ("a", "b")
+
+
+@pytest.mark.parametrize(("late", "tied"), [(0.0, True), (5.0, True), (5.000001, False), (-0.3, False)])
+def test_exactly_five_seconds_late_still_fits(late: float, tied: bool) -> None:
+    assert home(joiner(wire("a")).reading(log("k", at=1 + late))) == ("a" if tied else None)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"client": "kilo-code"},
+        {"model": "other"},
+        {"client_session_id": "s2"},
+        {"user": "bob"},
+        {"usage": NO_USAGE, "problem": Problem("api_error", "overloaded")},
+    ],
+)
+def test_another_client_model_session_or_user_does_not_fit(more: dict[str, Any]) -> None:
+    made = joiner(wire("a", client_session_id="s1", user="alice"))
+
+    assert isinstance(made.reading(log("k", **more)), Waiting)
+
+
+def test_a_client_behind_a_library_fits_if_the_model_is_the_same() -> None:
+    made = joiner(wire("a", client="anthropic-js", model="claude-sonnet-4-5"))
+
+    assert home(made.reading(log("k1", client="continue", model=None))) is None
+    assert home(made.reading(log("k2", client="continue", model="claude-sonnet-4-5"))) == "a"
+
+
+@pytest.mark.parametrize("model", ["anthropic/m1", "M1", "m1-20250929", None])
+def test_a_model_may_be_written_differently(model: str | None) -> None:
+    assert home(joiner(wire("a")).reading(log("k", model=model))) == "a"
+
+
+def test_one_exchange_takes_one_record_of_a_log() -> None:
+    made = joiner(wire("a"))
+
+    assert home(made.reading(log("k1"))) == "a"
+    assert home(made.reading(log("k2"))) is None
+
+
+def test_two_logs_of_a_client_may_both_have_it() -> None:
+    made = joiner(wire("a"))
+
+    assert home(made.reading(log("k1", log="tokens"))) == "a"
+    assert home(made.reading(log("k2", log="prompts"))) == "a"
+
+
+def test_of_exchanges_one_after_the_other_the_nearest_is_taken() -> None:
+    made = joiner(wire("a", 0, 1), wire("b", 1.1, 2))
+
+    assert home(made.reading(log("k2", at=2.02))) == "b"
+    assert home(made.reading(log("k1", at=1.02))) == "a"
+
+
+def test_simultaneous_exchanges_that_fit_equally_are_left_untied_and_said_so() -> None:
+    got = joiner(wire("a", 0, 1), wire("b", 0.5, 1.5)).reading(log("k", at=1.6))
+
+    assert isinstance(got, Ambiguous)
+    assert got.exchange_ids == ("a", "b")
+    assert "same time" in got.why
+
+
+def test_equal_figures_tell_simultaneous_exchanges_apart() -> None:
+    one, two = Usage(input_tokens=100, output_tokens=10), Usage(input_tokens=200, output_tokens=10)
+    made = joiner(wire("a", 0, 1, usage=two), wire("b", 0.5, 1, usage=one))
+
+    assert home(made.reading(log("k", at=1.1))) == "b"
+
+
+def test_side_traffic_yields_to_the_conversation() -> None:
+    made = joiner(wire("title", 0, 1, side=True), wire("main", 0, 1.2))
+
+    assert home(made.reading(log("k", at=1.3))) == "main"
+
+
+def test_a_record_waits_while_its_exchange_runs() -> None:
+    made = joiner(wire("a", 0, None))
+
+    assert isinstance(made.reading(log("k", at=1.0)), Waiting)
+    assert [home(j) for j in made.exchange(wire("a", 0, 0.99))] == ["a"]
+
+
+def test_a_record_of_the_requests_start_need_not_wait() -> None:
+    made = joiner(wire("a", 1.2, None))
+
+    assert home(made.reading(log("k", at=1.0, started_at=moment(1.0)))) == "a"
+
+
+def test_the_wait_ends_when_an_id_is_known() -> None:
+    made = joiner(wire("a", 0, None))
+    made.reading(log("k", at=400.0, ids=("msg_1",)))
+
+    got = made.exchange(wire("a", 0, None, response_id="msg_1"))
+
+    assert [(home(j), j.reading.joined_by) for j in got] == [("a", "id")]
+
+
+def test_what_is_left_over_ties_what_was_ambiguous() -> None:
+    made = joiner(wire("a", 0, 1, usage=Usage(input_tokens=7)), wire("b", 0.5, 1.5))
+    made.reading(log("k2", at=1.6, tokens=None))
+
+    made.reading(log("k1", at=1.1, usage=Usage(input_tokens=7)))
+
+    assert [(j.reading.key, j.exchange_id) for j in made.late()] == [("k2", "b")]
+
+
+def test_a_record_whose_figures_differ_is_tied_only_in_the_end() -> None:
+    made = joiner(wire("a", usage=Usage(input_tokens=7, output_tokens=7)))
+
+    assert isinstance(made.reading(log("k")), Waiting)
+    assert made.expire(LATER) == []
+    assert [home(j) for j in made.late()] == ["a"]
+
+
+def test_a_record_that_met_no_exchange_stands_alone_after_a_while() -> None:
+    made = joiner()
+    reading = log("k", at=1.0)
+    made.reading(reading)
+
+    assert made.expire(moment(30.9)) == []
+    assert made.expire(moment(31)) == [reading]
+    assert made.expire(LATER) == []
+
+
+def test_another_logs_record_of_a_call_that_stands_alone_is_tied_to_it() -> None:
+    made = joiner()
+    first, second = log("k1", log="tokens"), log("k2", at=1.2, log="prompts")
+    made.reading(first)
+    made.reading(second)
+
+    assert made.expire(LATER) == [first]
+    assert [(home(j), j.reading.key) for j in made.late()] == [(log_exchange_id(first), "k2")]
+
+
+def test_ambiguous_records_are_counted_and_make_no_exchange() -> None:
+    made = joiner(wire("a", 0, 1), wire("b", 0.5, 1.5))
+    made.reading(log("k", at=1.6))
+
+    assert made.expire(LATER) == []
+    assert (made.counts.ambiguous, made.late()) == (1, [])
+
+
+def test_an_exchange_that_runs_for_ever_is_not_the_records_in_the_end() -> None:
+    made = joiner(wire("a", 0, None))
+    reading = log("k")
+    made.reading(reading)
+
+    assert made.expire(LATER) == [reading]
+
+
+def test_a_record_read_again_replaces_itself() -> None:
+    made = joiner(wire("a"))
+    made.reading(log("k"))
+
+    got = made.reading(log("k", at=999, tokens=120))
+
+    assert isinstance(got, Joined)
+    assert (got.exchange_id, got.replaced, got.moved_from) == ("a", True, None)
+    assert made.counts.by_time == 1
+
+
+def test_an_id_learnt_later_moves_a_record() -> None:
+    made = joiner(wire("a"))
+    made.reading(log("k"))
+    made.exchange(wire("b", 0, 1, response_id="msg_1"))
+
+    got = made.reading(log("k", ids=("msg_1",)))
+
+    assert isinstance(got, Joined)
+    assert (got.exchange_id, got.moved_from, got.reading.joined_by) == ("b", "a", "id")
+
+
+def test_an_exchange_of_the_log_gives_way_to_the_wire() -> None:
+    made = joiner()
+    reading = log("k", ids=("msg_1",))
+    made.reading(reading)
+    made.expire(LATER)
+
+    got = made.exchange(wire("a", 0, 1, response_id="msg_1"))
+
+    assert [(j.exchange_id, j.moved_from) for j in got] == [("a", log_exchange_id(reading))]
+
+
+def test_a_record_that_names_nobody_is_not_given_to_one_user_of_several() -> None:
+    made = joiner(wire("a", user="alice"), wire("b", 100, 101, user="bob"))
+
+    assert home(made.reading(log("k"))) is None
+    assert home(made.reading(log("k2", user="alice"))) == "a"
+
+
+def test_a_title_is_about_the_session() -> None:
+    assert isinstance(joiner().reading(log("k", usage=NO_USAGE, title="Fix it")), OfSession)
+
+
+def test_a_failure_is_not_tied_to_an_answer_nor_an_answer_to_a_failure() -> None:
+    made = joiner(wire("a", failed=True), wire("b", 1.2, 2.2))
+
+    assert home(made.reading(log("k", at=2.3))) == "b"
+    assert home(made.reading(log("e", at=2.4, usage=NO_USAGE, problem=Problem("x", "y")))) == "a"
+
+
+_calls = st.lists(
+    st.tuples(
+        st.integers(0, 40),  # start, tenths of a second
+        st.integers(1, 30),  # duration
+        st.integers(0, 20),  # how late the record is written
+        st.integers(1, 3),  # figures
+        st.sampled_from(["s1", "s2", None]),
+        st.booleans(),  # usage on the wire
+    ),
+    min_size=2,
+    max_size=6,
+)
+
+
+@given(_calls, st.integers(0, 2**16))
+def test_simultaneous_exchanges_never_swap_records(calls: list[Any], seed: int) -> None:
+    """All run at once; whatever ties is right, unless figures that are equal tie equal records."""
+    made, records = Joiner(), {}
+    for number, (start, length, late, tokens, session, seen) in enumerate(calls):
+        usage = Usage(input_tokens=1000 + tokens, output_tokens=number + 1)
+        exchange = wire(
+            f"e{number}",
+            start / 10,
+            5 + length / 10,
+            client_session_id=session,
+            usage=usage if seen else NO_USAGE,
+        )
+        made.exchange(replace(exchange, ended_at=None, usage=NO_USAGE))
+        made.exchange(exchange)
+        records[f"k{number}"] = log(
+            f"k{number}", at=5 + (length + late) / 10, usage=usage, client_session_id=session
+        )
+    keys = list(records)
+    randomly.Random(seed).shuffle(keys)
+
+    outcomes: list[object] = [made.reading(records[key]) for key in keys]
+    outcomes += made.late()
+
+    for outcome in outcomes:
+        if isinstance(outcome, Joined):
+            assert outcome.exchange_id[1:] == outcome.reading.key[1:]
+
+
+@given(_calls, st.integers(0, 2**16))
+def test_reading_everything_again_changes_nothing(calls: list[Any], seed: int) -> None:
+    made = Joiner()
+    records = []
+    for number, (start, length, late, tokens, session, _) in enumerate(calls):
+        made.exchange(wire(f"e{number}", start, start + length, client_session_id=session))
+        records.append(
+            log(f"k{number}", at=start + length + late / 10, tokens=tokens, client_session_id=session)
+        )
+    for record in records:
+        made.reading(record)
+    made.expire(LATER)
+    made.late()
+    homes = {key: place[0] for key, place in made._homes.items()}
+
+    for record in records:
+        made.reading(record)
+    made.expire(LATER)
+
+    assert {key: place[0] for key, place in made._homes.items()} == homes
+    assert len(set(homes.values())) == len(homes)
+
+
+def test_memory_is_bounded() -> None:
+    made = Joiner()
+    for number in range(21_000):
+        made.exchange(wire(f"e{number}", number, number + 1))
+        made.reading(log(f"k{number}", at=number, client="nobody"))
+
+    assert len(made._exchanges) == 20_000
+    assert len(made._waiting) == 20_000
+    assert len(made._near._spans) == 20_000
+    assert made.counts.dropped == 1_000
