@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kimi_mitm.logs.source import LineReader
+from kimi_mitm.logs.source import LineReader, Tally
 from kimi_mitm.records import Reading
 
 MAX_LINE: Final = 64 * 1024 * 1024
@@ -93,43 +93,49 @@ class Lines:
     """Cuts bytes into lines and feeds them to a reader, however the bytes are split.
 
     `offset` is where the first byte lies that no complete line holds yet; reading goes on from there
-    with `number` lines behind it.
+    with `number` lines behind it. A line longer than `MAX_LINE` is passed over.
     """
 
-    def __init__(self, reader: LineReader, offset: int = 0, number: int = 0) -> None:
+    def __init__(self, reader: LineReader, tally: Tally, offset: int = 0, number: int = 0) -> None:
         self.reader = reader
+        self._tally = tally
         self.offset = offset
         self.number = number
         self._rest = bytearray()
+        self._length = 0
 
     def feed(self, data: bytes) -> Iterator[Reading]:
         """Takes the next bytes of the file; consume the iterator before the next call."""
-        if self._rest:
-            cut = data.find(b"\n")
-            if cut < 0:
-                self._keep(data)
-                return
-            self._rest += data[: cut + 1]
-            data, first = data[cut + 1 :], bytes(self._rest)
-            self._rest.clear()
-            yield from self._line(first)
         start = 0
         while (cut := data.find(b"\n", start)) >= 0:
-            yield from self._line(data[start : cut + 1])
+            line = data[start:cut]
+            if self._length:
+                self._keep(line)
+                line = bytes(self._rest)
+            fits = self._length <= MAX_LINE
+            self.offset += (self._length or len(line)) + 1
+            self.number += 1
+            self._rest.clear()
+            self._length = 0
             start = cut + 1
+            if fits:
+                yield from self._line(line.removesuffix(b"\r"), self.number)
         self._keep(data[start:])
 
     def finish(self) -> Iterator[Reading]:
         """Reads a last line that has no end yet; it will be read again once it has one."""
         if self._rest:
-            yield from self.reader.feed(bytes(self._rest), self.number + 1)
+            yield from self._line(bytes(self._rest), self.number + 1)
+
+    def _line(self, line: bytes, number: int) -> Iterator[Reading]:
+        try:
+            yield from self.reader.feed(line, number)
+        except Exception:  # one line that a reader stumbles over must not stop all that follow it
+            self._tally.failed += 1
 
     def _keep(self, data: bytes) -> None:
-        self._rest += data
-        if len(self._rest) > MAX_LINE:
-            del self._rest[MAX_LINE:]
-
-    def _line(self, line: bytes) -> Iterator[Reading]:
-        self.offset += len(line)
-        self.number += 1
-        return iter(self.reader.feed(line.rstrip(b"\r\n"), self.number))
+        self._length += len(data)
+        if self._length <= MAX_LINE:
+            self._rest += data
+        else:
+            self._rest.clear()

@@ -5,7 +5,7 @@ and no clock: they get bytes, or an open read-only database, and give `records.R
 bytes hold, they raise nothing; what they don't know they pass over, and count in a `Tally`.
 
 Keys of readings are stable: the same record read again, or grown in the meantime, has the same key,
-and the later reading replaces the earlier one (see `supersedes`).
+and the later reading replaces the earlier one (see `Distinct`).
 
 A reading without figures, ids and problem is a note on its session: a title, a folder, a branch that
 the client wrote down apart from its answers. It is no exchange (see `is_note`).
@@ -18,9 +18,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from kimi_mitm.records import Reading
+
+_KEYS_KEPT: Final = 10_000
 
 type State = Mapping[str, Any]
 """What a reader must know to go on where it stopped; JSON can hold it."""
@@ -31,10 +33,25 @@ def is_note(reading: Reading) -> bool:
     return not reading.usage and not reading.ids and reading.problem is None
 
 
-def supersedes(new: Reading, old: Reading) -> bool:
-    """True if `new` takes the place of `old`, which has the same key: unless it would lose the ids, for
-    some clients write the same answer into two files, and only one of these has them."""
-    return bool(new.ids) or not old.ids
+class Distinct:
+    """Leaves out a reading that would take the place of a better one: some clients write the same call
+    into two files, under one key, and only one of them has the ids that tie it to the wire."""
+
+    def __init__(self) -> None:
+        self._with_ids: dict[str, None] = {}
+
+    def of(self, readings: Iterable[Reading]) -> tuple[Reading, ...]:
+        """The readings worth keeping, in order."""
+        kept = []
+        for reading in readings:
+            if reading.ids:
+                self._with_ids[reading.key] = None
+            elif reading.key in self._with_ids:
+                continue
+            kept.append(reading)
+        while len(self._with_ids) > _KEYS_KEPT:
+            del self._with_ids[next(iter(self._with_ids))]
+        return tuple(kept)
 
 
 class Kind(enum.StrEnum):
@@ -55,13 +72,23 @@ class Tally:
 
     `seen`: records (lines, messages, rows) looked at; `understood`: those of a known kind, with or
     without figures; `readings`: those that gave one; `rejected`: single figures out of bounds or of a
-    wrong type, left out of a record that was otherwise kept.
+    wrong type, left out of a record that was otherwise kept; `failed`: records at which the reader
+    itself failed, which is our mistake.
     """
 
     seen: int = 0
     understood: int = 0
     readings: int = 0
     rejected: int = 0
+    failed: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Adds what another tally counted."""
+        self.seen += other.seen
+        self.understood += other.understood
+        self.readings += other.readings
+        self.rejected += other.rejected
+        self.failed += other.failed
 
 
 def _nothing_beside(name: str) -> bytes | None:
