@@ -8,6 +8,7 @@ zstd are known by their first bytes whatever the label says (recorders decode bo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zlib import crc32
 
 from kimi_mitm.wire.codecs import CODECS, ERRORS, MAGIC, Codec, Make
 
@@ -134,7 +135,7 @@ class _Stage:
     def _start(self, data: bytes, room: int) -> bytes:
         self._waiting = None
         head = data[:_SNIFFED]
-        self._untried = [] if _is_text(head) else _candidates(head, self._labelled)
+        self._untried = [] if _is_plain(head) else _candidates(head, self._labelled)
         if not self._untried:
             self._plain = True
             return data
@@ -194,8 +195,9 @@ class _Stage:
         return made
 
 
-def _is_text(head: bytes) -> bool:
-    return not head.translate(None, _TEXT)
+def _is_plain(head: bytes) -> bool:
+    """True for text, and for an AWS event stream, whose first eight bytes have their own checksum."""
+    return not head.translate(None, _TEXT) or crc32(head[:8]) == int.from_bytes(head[8:12])
 
 
 def _candidates(head: bytes, labelled: tuple[Make, ...]) -> list[Make]:
