@@ -23,6 +23,8 @@ _NO_ENCODING = frozenset(
     {"", "identity", "none", "utf-8", "utf8", "aws-chunked", "chunked", "binary", "8bit"}
 )
 _MOST_STAGES = 6
+_NO_LIMIT = 1 << 40
+_DAMAGED = "the compressed data is damaged"
 _STARTS = (b"{", b"[", b"data:", b"event:")
 _TEXT = bytes((9, 10, 13, *range(32, 127)))
 
@@ -171,9 +173,13 @@ class _Stage:
         return made
 
     def _recover(self, piece: bytes, room: int) -> bytes:
-        """Tries the next codec if nothing was decoded yet; else gives what comes before the damage."""
+        """Gives what comes before the damage; if nothing was decoded ever, tries what else it may be."""
         history = self._history
-        if not self._made and history is not None:
+        if history is None:
+            self.damaged = _DAMAGED
+            return b""
+        made = self._up_to_the_damage(bytes(history), piece, room)
+        if not made and not self._made:
             data = bytes(history) + piece
             if self._untried:
                 self._next_codec()
@@ -181,13 +187,15 @@ class _Stage:
             if data.startswith(_STARTS):
                 self._plain = True
                 return data
-        self.damaged = "the compressed data is damaged"
-        if history is None or not self._make:
-            return b""
+        self.damaged = _DAMAGED
+        return made
+
+    def _up_to_the_damage(self, before: bytes, piece: bytes, room: int) -> bytes:
+        assert self._make
         codec = self._make()
         made = b""
         try:
-            codec.decode(bytes(history), 1 << 40)
+            codec.decode(before, _NO_LIMIT)
             for byte in piece:
                 made += codec.decode(bytes((byte,)), max(room - len(made), 1))
         except ERRORS:
