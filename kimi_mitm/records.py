@@ -295,6 +295,7 @@ class Part:
     width: int | None = None
     height: int | None = None
     pages: int | None = None
+    seconds: float | None = None
     detail: str | None = None
     digest: str | None = None
     remote: bool = False
