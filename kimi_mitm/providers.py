@@ -168,6 +168,18 @@ def bare_name(model: str) -> str:
     return _split(model.strip().lower()[:_LONGEST_NAME])[1]
 
 
+def without_prefixes(model: str) -> str:
+    """The model as a price list may name it: no ARN, publisher, project, account or router before it,
+    versions and variants kept."""
+    name = model.strip()
+    if name.startswith("arn:"):
+        name = name.partition("/")[2] or name
+    published = _PUBLISHER.search(name)
+    if published:
+        return published[2]
+    return name.rpartition("/")[2]
+
+
 def _own(name: str, table: Mapping[str, str]) -> str | None:
     lowered = {key.lower(): value for key, value in table.items()}
     if name in lowered:
