@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from kimi_mitm.logs.figures import Figures
+from kimi_mitm.logs.figures import Figures, with_error_figures
 from kimi_mitm.logs.jsonl import decode, dig, iso_time, items, table, text
 from kimi_mitm.logs.source import File, LogSource, Place, State
 from kimi_mitm.records import NO_USAGE, Problem, Reading, Source, Usage
@@ -74,7 +74,7 @@ class ClaudeCodeReader:
             return
         self._file.tally.readings += 1
         asked, purpose = self._requests.get(text(doc, "requestRef") or "", (None, None))
-        yield Reading(
+        reading = Reading(
             source=Source.LOGS,
             reported=True,
             at=at,
@@ -94,6 +94,7 @@ class ClaudeCodeReader:
             problem=problem,
             finish_reason=None if synthetic else text(message, "stop_reason"),
         )
+        yield with_error_figures(reading)
 
     def _usage(self, raw: dict[str, Any]) -> Usage:
         return self._figures.usage(

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from kimi_mitm.logs.figures import Figures
+from kimi_mitm.logs.figures import Figures, with_error_figures
 from kimi_mitm.logs.jsonl import decode, iso_time, table, text
 from kimi_mitm.logs.source import File, LogSource, Place, State
 from kimi_mitm.records import Problem, Reading, Source, Usage
@@ -124,7 +124,8 @@ class CodexReader:
             else "error"
         )
         reading = self._reading(Usage(), f"{self._known['thread']}:error:{at.isoformat()}", at, number, ())
-        yield replace(reading, problem=Problem(str(kind), str(payload["message"])[:2000]))
+        problem = Problem(str(kind), str(payload["message"])[:2000])
+        yield with_error_figures(replace(reading, problem=problem))
 
     def _position(self) -> str:
         """Names an answer that has no id by where its thread's totals stood after it."""

@@ -11,8 +11,9 @@ from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from kimi_mitm.error_figures import prompt_tokens_of_error
 from kimi_mitm.logs.source import Tally
-from kimi_mitm.records import Usage
+from kimi_mitm.records import Reading, Source, Usage
 
 MOST: Final = 100_000_000
 """No context and no answer is larger; a larger figure is a mistake in the log."""
@@ -112,6 +113,23 @@ class Figures:
             output_tokens=answered,
             total_tokens=None if answered is None else entered + answered,
         )
+
+
+def with_error_figures(reading: Reading) -> Reading:
+    """The reading with what its error says of the prompt's size, if it says so."""
+    problem = reading.problem
+    if problem is None or reading.usage:
+        return reading
+    stated = prompt_tokens_of_error(problem.type, problem.message)
+    if stated is None or stated.input_tokens is None:
+        return reading
+    return replace(
+        reading,
+        source=Source.API_ERROR,
+        usage=Usage(input_tokens=stated.input_tokens),
+        lower_bound=stated.lower_bound,
+        context_window=stated.context_window or reading.context_window,
+    )
 
 
 def _sum(base: int | None, *parts: tuple[Any, int | None]) -> int | None:

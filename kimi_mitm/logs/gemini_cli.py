@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from kimi_mitm.logs.figures import Figures
+from kimi_mitm.logs.figures import Figures, with_error_figures
 from kimi_mitm.logs.jsonl import decode, earlier, iso_time, items, table, text
 from kimi_mitm.logs.source import File, LogSource, Place, State
 from kimi_mitm.records import Problem, Reading, Source, Usage
@@ -167,7 +167,7 @@ class TelemetryReader:
         self._file.tally.readings += 1
         session = text(raw, "session.id")
         finish = items(raw, "finish_reasons")
-        yield Reading(
+        reading = Reading(
             source=Source.LOGS,
             reported=True,
             at=at,
@@ -182,6 +182,7 @@ class TelemetryReader:
             problem=Problem(text(raw, "error_type") or "api_error", (words or "")[:2000]) if failed else None,
             finish_reason=finish[0] if finish and isinstance(finish[0], str) else None,
         )
+        yield with_error_figures(reading)
 
 
 _TMP: Final = "tmp/*/chats/"

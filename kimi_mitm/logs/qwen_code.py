@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from kimi_mitm.logs.figures import Figures
+from kimi_mitm.logs.figures import Figures, with_error_figures
 from kimi_mitm.logs.gemini_cli import read_chat_of
 from kimi_mitm.logs.jsonl import decode, earlier, iso_time, table, text
 from kimi_mitm.logs.source import File, LogSource, Place, State
@@ -61,7 +61,7 @@ class ChatReader:
         self._file.tally.readings += 1
         session, response = text(doc, "sessionId"), text(raw, "response_id")
         agent = text(raw, "subagent_name")
-        yield Reading(
+        reading = Reading(
             source=Source.LOGS,
             reported=True,
             at=at,
@@ -80,6 +80,7 @@ class ChatReader:
             side=agent is not None and agent.startswith("managed-"),
             problem=Problem(text(raw, "error_type") or "api_error", words[:2000]) if words else None,
         )
+        yield with_error_figures(reading)
 
 
 class LedgerReader:

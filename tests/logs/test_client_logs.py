@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kimi_mitm.logs import SOURCES
 from kimi_mitm.logs.find import Finder
 from kimi_mitm.logs.history import read_whole
 from kimi_mitm.logs.source import Distinct, Tally, is_note
 from kimi_mitm.records import Reading, Usage
-
 from tests.shared import CLIENT_LOGS
 
 FIELDS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
