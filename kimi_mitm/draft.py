@@ -1,0 +1,277 @@
+"""One exchange as far as it is known: built from its request, completed by its answer. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl, urlsplit
+
+from kimi_mitm import clients, link, prices, providers
+from kimi_mitm.records import (
+    Answer,
+    EstimateKind,
+    Exchange,
+    Operation,
+    Problem,
+    Reading,
+    Request,
+    Source,
+    Usage,
+)
+from kimi_mitm.tokens import Call, Estimated, Estimator, estimate_by_length
+from kimi_mitm.wire import FORMATS
+from kimi_mitm.wire.format import Format, Target, WireError
+
+NO_SUCH_MODEL = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An exchange, and what placing, counting and archiving it need to know beside the record.
+
+    `generates` is False for a warm-up. `pending`: a background answer that will be polled for.
+    """
+
+    exchange: Exchange
+    opened: link.Opened
+    format: Format | None
+    request: Request
+    client: clients.Client
+    body: bytes | None
+    estimated: Estimated | None = None
+    answer: Answer | None = None
+    response_headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> bool:
+        return self.answer is not None and self.answer.pending
+
+
+def utc(seconds: float) -> datetime:
+    """Unix seconds as an aware datetime."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def begin(
+    opened: link.Opened,
+    body: bytes | None,
+    estimator: Estimator,
+    *,
+    format_name: str | None,
+    operation: Operation,
+    table: Mapping[str, str],
+    exchange_id: str | None = None,
+    at: float | None = None,
+    transport: str = "http",
+) -> Draft:
+    """The draft of a request. `body` is decoded, None when it was dropped; `table` is the user's own
+    model → provider table."""
+    format = FORMATS.get(format_name) if format_name else None
+    request = _request(format, body, opened)
+    fields = clients.body_fields(body or b"")
+    client = clients.identify(opened.headers, fields, opened.host)
+    provider = providers.provider_of(request.model, served_by=opened.served_by, table=table)
+    warm_up = not request.generates
+    exchange = Exchange(
+        id=exchange_id or opened.exchange_id,
+        flow_id=opened.flow_id,
+        started_at=utc(at if at is not None else opened.at),
+        user=opened.user or opened.client_address,
+        client=client.name,
+        client_version=client.version,
+        client_session_id=client.session_id,
+        provider=provider,
+        served_by=opened.served_by,
+        model=request.model,
+        wire_format=format_name,
+        operation=Operation.OTHER if warm_up else (request.operation or operation),
+        side=clients.side_call(
+            client, operation=operation, request=request, opening=fields.get("opening", "")
+        ),
+        method=opened.method,
+        url=opened.url,
+        stream=request.stream,
+        transport=transport,
+        context_window=prices.context_window(request.model, provider, opened.served_by),
+        notes=_notes(opened, client),
+    )
+    draft = Draft(exchange, opened, format, request, client, body)
+    return _estimated(draft, estimator)
+
+
+def complete(
+    draft: Draft,
+    answer: Answer | None,
+    *,
+    status: int | None,
+    first_token_at: float | None,
+    ended_at: float,
+    broken: str | None,
+    lost: int = 0,
+) -> Draft:
+    """The draft with its answer; figures are settled later, by fusion."""
+    start = draft.exchange.started_at
+    first, end = (utc(t) if t is not None else None for t in (first_token_at, ended_at))
+    notes = dict(draft.exchange.notes)
+    if lost:
+        notes["answer_bytes_lost"] = lost
+    exchange = replace(
+        draft.exchange,
+        status=status,
+        first_token_at=first,
+        ended_at=end,
+        ttft_ms=_ms(start, first),
+        duration_ms=_ms(start, end),
+        stream=answer.streamed if answer and status is not None else draft.request.stream,
+        response_model=answer.response_model if answer else None,
+        response_id=answer.response_id if answer else None,
+        finish_reason=answer.finish_reason if answer else None,
+        error=_problem(answer, status, broken),
+        notes=notes,
+    )
+    return replace(draft, exchange=exchange, answer=answer)
+
+
+def with_usage(exchange: Exchange, usage: Usage) -> Exchange:
+    """The exchange with settled figures, and what follows from them: price and fill of the window."""
+    window = exchange.context_window
+    shown = usage.input_tokens if usage.input_tokens is not None else exchange.estimated_input_tokens
+    return replace(
+        exchange,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        total_tokens=usage.total_tokens,
+        context_percent=round(100 * shown / window, 1) if window and shown is not None else None,
+    )
+
+
+def priced(exchange: Exchange, usage: Usage) -> Exchange:
+    """The exchange with its cost: what the provider stated, else its list price; None when there is none."""
+    cost = usage.cost_usd
+    if cost is None and not exchange.is_estimated:
+        cost = prices.cost(
+            usage,
+            exchange.response_model or exchange.model,
+            exchange.provider,
+            exchange.served_by,
+            exchange.started_at,
+        )
+    return replace(exchange, cost_usd=cost)
+
+
+def readings(draft: Draft, estimator_output: int | None) -> list[Reading]:
+    """What the wire says of this exchange's tokens, for fusion: our estimate, and the provider's report."""
+    exchange = draft.exchange
+    at = exchange.ended_at or exchange.started_at
+    common = {
+        "at": at,
+        "origin": f"flow:{exchange.flow_id}",
+        "client": exchange.client,
+        "model": exchange.model,
+    }
+    found = []
+    if exchange.estimated_input_tokens is not None and exchange.error is None:
+        guess = Usage(input_tokens=exchange.estimated_input_tokens, output_tokens=estimator_output)
+        found.append(
+            Reading(source=Source.PROXY, reported=False, key=f"proxy:{exchange.id}", usage=guess, **common)
+        )
+    answer = draft.answer
+    if answer is not None and answer.usage and draft.request.generates:
+        found.append(
+            Reading(
+                source=Source.USAGE, reported=True, key=f"usage:{exchange.id}", usage=answer.usage, **common
+            )
+        )
+    return found
+
+
+def _request(format: Format | None, body: bytes | None, opened: link.Opened) -> Request:
+    if format is None:
+        return Request()
+    url = urlsplit(opened.url)
+    target = Target(
+        host=opened.host, path=opened.path, query=dict(parse_qsl(url.query)), headers=opened.headers
+    )
+    try:
+        request = format.read_request(body or b"", target)
+    except WireError:
+        return Request(hidden=frozenset({"partial_body"}))
+    if body is None:
+        return replace(request, hidden=request.hidden | {"partial_body"})
+    return request
+
+
+def _estimated(draft: Draft, estimator: Estimator) -> Draft:
+    exchange, opened = draft.exchange, draft.opened
+    if exchange.operation is Operation.OTHER and draft.format is None:
+        return draft
+    if draft.body is None or opened.hurry:
+        estimate = estimate_by_length(opened.size)
+        estimated = None
+    else:
+        estimated = estimator.estimate(
+            Call(
+                provider=exchange.provider,
+                wire_format=exchange.wire_format or "",
+                body=draft.body,
+                model=exchange.model,
+                family=providers.family_of(exchange.model),
+                served_by=exchange.served_by,
+                hidden=draft.request.hidden,
+                conversation=exchange.client_session_id,
+                previous_response_id=draft.request.previous_response_id,
+            )
+        )
+        estimate = estimated.estimate
+    exchange = replace(
+        exchange,
+        estimated_input_tokens=estimate.input_tokens,
+        tiktoken_input_tokens=estimate.tiktoken_input_tokens,
+        estimate_kind=estimate.kind,
+        estimate_p90_error=estimate.p90_error,
+        composition=estimate.composition,
+    )
+    if estimate.approximate or (estimate.kind is EstimateKind.PLAIN and draft.body is None):
+        exchange = replace(exchange, notes={**exchange.notes, "estimate": "partly by length"})
+    if estimated is not None:
+        exchange = with_turn(exchange, estimated, None)
+    return replace(draft, exchange=with_usage(exchange, Usage()), estimated=estimated)
+
+
+def with_turn(exchange: Exchange, estimated: Estimated, estimator: Estimator | None) -> Exchange:
+    """The exchange with what is new in its prompt; settled figures make it exact."""
+    turn = estimator.turn(estimated, exchange.input_tokens) if estimator else estimated.turn
+    return replace(
+        exchange,
+        delta_tokens=turn.delta_tokens,
+        history_ratio=turn.history_ratio,
+        is_noise=turn.is_noise,
+    )
+
+
+def _problem(answer: Answer | None, status: int | None, broken: str | None) -> Problem | None:
+    if answer is not None and answer.problem:
+        return answer.problem
+    if broken is not None and status is None:
+        return Problem("no_answer", broken[:500])
+    if broken is not None and (answer is None or not answer.complete):
+        return Problem("aborted", broken[:500])
+    return None
+
+
+def _notes(opened: link.Opened, client: clients.Client) -> dict[str, str | int | float | bool | None]:
+    notes: dict[str, str | int | float | bool | None] = {}
+    if opened.body != "whole":
+        notes["request_body"] = opened.body
+        notes["request_bytes"] = opened.size
+    if client.subagent:
+        notes["subagent"] = client.subagent
+    return notes
+
+
+def _ms(start: datetime, end: datetime | None) -> float | None:
+    return round((end - start).total_seconds() * 1000, 3) if end else None

@@ -1,0 +1,119 @@
+"""The engine: the addon's child process, where everything that parses, counts, stores or serves runs.
+
+`python -m kimi_mitm.engine` is started by the recorder with frames on its standard input. It ends when
+told to, or when the pipe ends because the proxy is gone: then it finishes and archives what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import IO
+
+from kimi_mitm import link
+from kimi_mitm.desk import Desk
+from kimi_mitm.intake import Intake, Update
+
+log = logging.getLogger(__name__)
+
+_WAITING = 256
+"""Updates that may wait for the loop; beyond it the intake waits, then the pipe, then the recorder."""
+
+type News = Update | link.Gone | link.Tls | link.Lost | link.Call | link.Stop
+
+
+class Engine:
+    """One run of the engine, from `Hello` to the end of the pipe."""
+
+    def __init__(self, hello: link.Hello, source: IO[bytes], outbox: link.Outbox) -> None:
+        self._hello = hello
+        self._source = source
+        self._outbox = outbox
+        self._room = threading.BoundedSemaphore(_WAITING)
+        self._news: asyncio.Queue[News] = asyncio.Queue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self) -> None:
+        """Works until the recorder says stop or is gone."""
+        self._loop = asyncio.get_running_loop()
+        desk = Desk(self._hello.settings, self._outbox)
+        intake = await desk.open(self._emit)
+        thread = threading.Thread(target=self._take_in, args=(intake,), name="kimi-intake", daemon=True)
+        thread.start()
+        try:
+            while True:
+                news = await self._news.get()
+                if isinstance(news, link.Stop):
+                    break
+                try:
+                    await desk.handle(news)
+                except Exception as e:
+                    desk.faulty(e)
+                finally:
+                    self._room.release()
+        finally:
+            await desk.close()
+
+    def _emit(self, news: News) -> None:
+        assert self._loop is not None
+        self._room.acquire()
+        self._loop.call_soon_threadsafe(self._news.put_nowait, news)
+
+    def _take_in(self, intake: Intake) -> None:
+        try:
+            while (frame := link.read_frame(self._source, link.UPWARD)) is not None:
+                head, payload = frame
+                if isinstance(head, link.Stop):
+                    break
+                try:
+                    intake.handle(head, payload)
+                except Exception as e:
+                    self._outbox.put(link.Word(text=_described(e), level="warning"))
+        except (link.LinkError, OSError, ValueError) as e:
+            self._outbox.put(link.Word(text=f"the link broke: {e}", level="warning"))
+        intake.end_all(time.time(), "the proxy ended before the answer did")
+        self._emit(link.Stop())
+
+
+def _described(error: BaseException) -> str:
+    """An unexpected exception in one line, without content: its type and the place in our code."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" in {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
+    return f"an exchange could not be read ({type(error).__name__}{where}); its traffic is not touched"
+
+
+def main() -> int:
+    """Runs an engine on standard input and output."""
+    _be_humble()
+    source = os.fdopen(os.dup(0), "rb", buffering=0)
+    sink = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    outbox = link.Outbox(sink, 16 * 1024 * 1024, lambda error: None)
+    first = link.read_frame(source, link.UPWARD)
+    if first is None or not isinstance(first[0], link.Hello):
+        return 2
+    asyncio.run(Engine(first[0], source, outbox).run())
+    outbox.close()
+    outbox.join(2)
+    return 0
+
+
+def _be_humble() -> None:
+    """The proxy comes first on the processor; the terminal's Ctrl+C is the proxy's to answer."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(5)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

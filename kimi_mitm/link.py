@@ -1,0 +1,330 @@
+"""The link between the recorder (inside mitmproxy) and the engine (its child process).
+
+A frame is a head and a payload: two little-endian u32 lengths, the head as tagged MessagePack,
+the payload as raw bytes (a body, or pieces of one). Frames go both ways over the child's pipes.
+
+The recorder's end never blocks mitmproxy's loop: `Outbox.put` only appends to a queue that is
+bounded in bytes; one feeder thread encodes and writes. The bound is what keeps the proxy's memory
+flat when prompts come faster than the engine counts them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import IO, Any
+
+import msgspec
+
+from kimi_mitm.settings import Settings
+
+_LENGTHS = struct.Struct("<II")
+_MAX_HEAD = 16 * 1024 * 1024
+_MAX_PAYLOAD = 1024 * 1024 * 1024
+
+
+class LinkError(Exception):
+    """The other end is gone, or sent what is no frame."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """A frame's head. Times are Unix seconds, as mitmproxy's clock gave them."""
+
+
+class Hello(Message, frozen=True, kw_only=True, tag="hello"):
+    """The first frame: who speaks, and the user's settings."""
+
+    version: str
+    pid: int
+    settings: Settings
+
+
+class Opened(Message, frozen=True, kw_only=True, tag="opened"):
+    """A request is complete (or its streaming began). Payload: its body as it was on the wire.
+
+    `body` says what became of it: `whole`, `dropped` (the link was full) or `cut` (beyond the bound);
+    `size` is its true length in bytes. `hurry`: the queue is long, estimate by length.
+    """
+
+    n: int
+    flow_id: str
+    exchange_id: str
+    at: float
+    method: str
+    url: str
+    host: str
+    path: str
+    headers: dict[str, str]
+    user: str | None = None
+    conn: str = ""
+    client_address: str | None = None
+    wire_format: str | None = None
+    operation: str = "other"
+    served_by: str | None = None
+    certain: bool = True
+    poll: bool = False
+    websocket: bool = False
+    live: bool = True
+    body: str = "whole"
+    size: int = 0
+    hurry: bool = False
+
+
+class Answered(Message, frozen=True, kw_only=True, tag="answered"):
+    """The head of the answer is here. `headers` are the allowed ones, lower-case."""
+
+    n: int
+    at: float
+    status: int
+    headers: dict[str, str]
+
+
+class Pieces(Message, frozen=True, kw_only=True, tag="pieces"):
+    """Pieces of the answer's body, in order. `times` and `sizes` have one entry a piece."""
+
+    n: int
+    times: list[float]
+    sizes: list[int]
+
+
+class Said(Message, frozen=True, kw_only=True, tag="said"):
+    """One WebSocket message; the payload is its inflated content."""
+
+    n: int
+    at: float
+    from_client: bool
+    text: bool
+
+
+class Ended(Message, frozen=True, kw_only=True, tag="ended"):
+    """The exchange is over. `error` is mitmproxy's word for what broke it; `lost` counts answer bytes
+    that the recorder had to leave out."""
+
+    n: int
+    at: float
+    error: str | None = None
+    lost: int = 0
+
+
+class Gone(Message, frozen=True, kw_only=True, tag="gone"):
+    """A client's connection is closed."""
+
+    conn: str
+    at: float
+
+
+class Tls(Message, frozen=True, kw_only=True, tag="tls"):
+    """A host is passed through undecrypted since its clients refuse our certificate."""
+
+    host: str
+    at: float
+
+
+class Call(Message, frozen=True, kw_only=True, tag="call"):
+    """A command of mitmproxy's asks the engine something; answered by `Reply` with the same number."""
+
+    n: int
+    name: str
+    args: dict[str, Any] = {}
+
+
+class Lost(Message, frozen=True, kw_only=True, tag="lost"):
+    """What the recorder could not hand over so far, in all: shown by `/health`."""
+
+    bodies: int
+    frames: int
+    hurried: int
+    restarts: int
+
+
+class Stop(Message, frozen=True, kw_only=True, tag="stop"):
+    """Finish what is there, archive, close."""
+
+
+type Upward = Hello | Opened | Answered | Pieces | Said | Ended | Gone | Tls | Call | Lost | Stop
+
+
+class Ready(Message, frozen=True, kw_only=True, tag="ready"):
+    """The engine serves. `control` is the control endpoint's address, None when it is off."""
+
+    control: tuple[str, int] | None = None
+    store: bool = True
+
+
+class Note(Message, frozen=True, kw_only=True, tag="note"):
+    """Figures for a flow: what the UIs show."""
+
+    flow_id: str
+    comment: str = ""
+    marker: str = ""
+    metadata: dict[str, str | int | float | bool | None] = {}
+    settled: bool = False
+    line: str | None = None
+
+
+class Word(Message, frozen=True, kw_only=True, tag="word"):
+    """One line for mitmproxy's log."""
+
+    text: str
+    level: str = "info"
+
+
+class Reply(Message, frozen=True, kw_only=True, tag="reply"):
+    """The answer to a `Call`: `value` is JSON-like, or `error` one line."""
+
+    n: int
+    value: Any = None
+    error: str | None = None
+
+
+class Failed(Message, frozen=True, kw_only=True, tag="failed"):
+    """The engine cannot work at all; the text says why and what to do."""
+
+    text: str
+
+
+type Downward = Ready | Note | Word | Reply | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+UPWARD: msgspec.msgpack.Decoder[Upward] = msgspec.msgpack.Decoder(
+    Hello | Opened | Answered | Pieces | Said | Ended | Gone | Tls | Call | Lost | Stop
+)
+DOWNWARD: msgspec.msgpack.Decoder[Downward] = msgspec.msgpack.Decoder(Ready | Note | Word | Reply | Failed)
+
+
+def write_frame(pipe: IO[bytes], head: Message, payload: Sequence[bytes] = ()) -> None:
+    """Writes one frame; raises `OSError` or `ValueError` (closed) when the other end is gone."""
+    encoded = _encoder.encode(head)
+    size = sum(map(len, payload))
+    start = _LENGTHS.pack(len(encoded), size) + encoded
+    if size <= 65536:
+        _write_all(pipe, b"".join((start, *payload)))
+        return
+    _write_all(pipe, start)
+    for piece in payload:
+        _write_all(pipe, piece)
+
+
+def _write_all(pipe: IO[bytes], data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[pipe.write(view) :]
+
+
+def read_frame[M](pipe: IO[bytes], decoder: msgspec.msgpack.Decoder[M]) -> tuple[M, bytes] | None:
+    """The next frame's head and payload, None at the end of the pipe.
+
+    Raises `LinkError` on what is no frame. Blocks: for threads only.
+    """
+    start = _read_exactly(pipe, _LENGTHS.size)
+    if start is None:
+        return None
+    head_size, payload_size = _LENGTHS.unpack(start)
+    if head_size > _MAX_HEAD or payload_size > _MAX_PAYLOAD:
+        raise LinkError("a frame beyond all bounds")
+    head = _read_exactly(pipe, head_size)
+    payload = _read_exactly(pipe, payload_size) if payload_size else b""
+    if head is None or payload is None:
+        return None
+    try:
+        return decoder.decode(head), payload
+    except msgspec.DecodeError as e:
+        raise LinkError(f"a frame that can't be read: {e}") from e
+
+
+def _read_exactly(pipe: IO[bytes], size: int) -> bytes | None:
+    first = pipe.read(size)
+    if len(first) == size:
+        return first
+    pieces, have = [first], len(first)
+    while first and have < size:
+        piece = pipe.read(size - have)
+        if not piece:
+            return None
+        pieces.append(piece)
+        have += len(piece)
+    return b"".join(pieces) if first else None
+
+
+class Outbox:
+    """Frames on their way to the other end: a queue bounded in bytes, and the thread that empties it.
+
+    `put` is cheap and never blocks; it says whether the frame was taken. Frames without payload are
+    always taken: a row is never lost to the bound. `failed` is called, in the feeder's thread, once
+    writing is no longer possible.
+    """
+
+    def __init__(self, pipe: IO[bytes], bound: int, failed: Callable[[Exception], None]) -> None:
+        self._pipe = pipe
+        self._bound = bound
+        self._failed = failed
+        self._frames: deque[tuple[Message, Sequence[bytes], int]] = deque()
+        self._size = 0
+        self._wake = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._feed, name="kimi-feeder", daemon=True)
+        self._thread.start()
+
+    @property
+    def size(self) -> int:
+        """Payload bytes that wait."""
+        return self._size
+
+    @property
+    def depth(self) -> int:
+        """Frames that wait."""
+        return len(self._frames)
+
+    def put(self, head: Message, payload: Sequence[bytes] = (), *, wait: bool = False) -> bool:
+        """Queues one frame. With `wait`, blocks while the queue is full (for offline reading only)."""
+        size = sum(map(len, payload)) if payload else 0
+        with self._wake:
+            if size and self._size and self._size + size > self._bound:
+                if not wait:
+                    return False
+                self._wake.wait_for(
+                    lambda: self._closed or not self._size or self._size + size <= self._bound
+                )
+            if self._closed:
+                return False
+            self._frames.append((head, payload, size))
+            self._size += size
+            self._wake.notify_all()
+        return True
+
+    def close(self) -> None:
+        """Takes no more frames; what waits is still written, then the pipe is closed."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Waits for the feeder to end."""
+        self._thread.join(timeout)
+
+    def _feed(self) -> None:
+        try:
+            while True:
+                with self._wake:
+                    self._wake.wait_for(lambda: self._closed or bool(self._frames))
+                    if not self._frames:
+                        break
+                    head, payload, size = self._frames.popleft()
+                write_frame(self._pipe, head, payload)
+                del payload
+                with self._wake:
+                    self._size -= size
+                    self._wake.notify_all()
+        except (OSError, ValueError) as e:
+            with self._wake:
+                self._closed = True
+                self._frames.clear()
+                self._size = 0
+                self._wake.notify_all()
+            self._failed(e)
+        finally:
+            with contextlib.suppress(OSError):
+                self._pipe.close()

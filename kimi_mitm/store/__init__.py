@@ -1,0 +1,171 @@
+"""The database behind everything: one writer, many readers; it may be away, and then says so.
+
+`Store` fails open: without a usable database the engine goes on, figures stay live, and `trouble`
+says in one line what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from kimi_mitm.records import Exchange
+from kimi_mitm.render import instant
+from kimi_mitm.store import exchanges as exchange_rows
+from kimi_mitm.store.database import StoreError, connect
+from kimi_mitm.store.tables import exchanges, facts, learner_states, log_offsets
+from kimi_mitm.store.writer import Change, Writer
+
+__all__ = ["Store", "StoreError", "connect"]
+
+
+class Store:
+    """An open database, or the reason why there is none."""
+
+    def __init__(self, engine: AsyncEngine | None, trouble: str | None, said: Callable[[str], None]) -> None:
+        self.engine = engine
+        self._trouble = trouble
+        self._writer = Writer(engine, said) if engine else None
+        if self._writer:
+            self._writer.start()
+
+    @classmethod
+    async def open(cls, where: str, said: Callable[[str], None]) -> Store:
+        """Opens or makes the database. Never raises: a refusal is said once and kept in `trouble`."""
+        try:
+            return cls(await connect(where), None, said)
+        except StoreError as e:
+            said(f"{e}; nothing is stored, everything else goes on")
+            return cls(None, str(e), said)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written just now, None when all is well."""
+        return self._trouble or (self._writer.trouble if self._writer else None)
+
+    @property
+    def depth(self) -> int:
+        """Changes that wait to be written."""
+        return self._writer.depth if self._writer else 0
+
+    @property
+    def dropped(self) -> int:
+        """Changes lost for good."""
+        return self._writer.dropped if self._writer else 0
+
+    def put(self, change: Change) -> None:
+        """Queues a change; lost where there is no database."""
+        if self._writer:
+            self._writer.put(change)
+
+    async def transact[T](self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Runs `work` at once in a transaction of its own; raises `StoreError` without a database."""
+        if self._writer is None:
+            raise StoreError(self._trouble or "there is no database")
+        return await self._writer.transact(work)
+
+    async def flush(self) -> None:
+        """Writes what waits now."""
+        if self._writer:
+            await self._writer.flush()
+
+    async def close(self, limit_s: float) -> None:
+        """Writes what waits, then closes; aiosqlite's thread keeps the process alive otherwise."""
+        try:
+            if self._writer:
+                await self._writer.close(limit_s)
+        finally:
+            if self.engine:
+                await self.engine.dispose()
+
+    def save(self, *records: Exchange) -> None:
+        """Writes exchanges over those with the same id."""
+
+        async def change(connection: AsyncConnection) -> None:
+            await exchange_rows.save(connection, records)
+
+        self.put(change)
+
+    async def session_of(self, exchange_id: str) -> tuple[str | None, bool] | None:
+        """The session and settledness (`ended_at` known) of an exchange seen before; None if it is new."""
+        if self.engine is None:
+            return None
+        c = exchanges.c
+        async with self.engine.connect() as connection:
+            found = await connection.execute(select(c.session_id, c.ended_at).where(c.id == exchange_id))
+            row = found.first()
+        return (row[0], row[1] is not None) if row else None
+
+    async def close_open_exchanges(self, before: datetime) -> int:
+        """Marks exchanges that a crash left open as ended by it; how many they were."""
+
+        async def work(connection: AsyncConnection) -> int:
+            statement = (
+                update(exchanges)
+                .where(exchanges.c.ended_at.is_(None), exchanges.c.started_at < instant(before))
+                .values(
+                    ended_at=instant(before),
+                    error='{"type":"aborted","message":"the proxy ended before the answer did"}',
+                )
+            )
+            return (await connection.execute(statement)).rowcount
+
+        return await self.transact(work)
+
+    def save_learner(self, states: Mapping[str, bytes], now: datetime) -> None:
+        """Writes learner states over those with the same key."""
+        rows = [{"key": k, "state": v, "updated_at": instant(now)} for k, v in states.items()]
+
+        async def change(connection: AsyncConnection) -> None:
+            if rows:
+                await connection.execute(exchange_rows.upsert(connection, learner_states, "key"), rows)
+
+        self.put(change)
+
+    async def learner(self) -> dict[str, bytes]:
+        """All learner states."""
+        if self.engine is None:
+            return {}
+        async with self.engine.connect() as connection:
+            rows = (await connection.execute(select(learner_states.c.key, learner_states.c.state))).all()
+        return {row[0]: row[1] for row in rows}
+
+    async def offsets(self) -> dict[str, str]:
+        """Where each followed log was left: path → state as JSON."""
+        if self.engine is None:
+            return {}
+        async with self.engine.connect() as connection:
+            rows = (await connection.execute(select(log_offsets.c.path, log_offsets.c.state))).all()
+        return {row[0]: row[1] for row in rows}
+
+    def save_offset(self, path: str, state: str | None) -> None:
+        """Remembers where a log was left; None forgets it."""
+
+        async def change(connection: AsyncConnection) -> None:
+            if state is None:
+                await connection.execute(delete(log_offsets).where(log_offsets.c.path == path))
+            else:
+                row = {"path": path, "state": state}
+                await connection.execute(exchange_rows.upsert(connection, log_offsets, "path"), [row])
+
+        self.put(change)
+
+    async def fact(self, name: str) -> str | None:
+        """A small persisted value, None when it was never set."""
+        if self.engine is None:
+            return None
+        async with self.engine.connect() as connection:
+            found = await connection.execute(select(facts.c.value).where(facts.c.name == name))
+            return found.scalar()
+
+    async def set_fact(self, name: str, value: str) -> None:
+        """Persists a small value before it returns."""
+
+        async def work(connection: AsyncConnection) -> None:
+            row = {"name": name, "value": value}
+            await connection.execute(exchange_rows.upsert(connection, facts, "name"), [row])
+
+        await self.transact(work)

@@ -1,0 +1,137 @@
+"""Opening a database: SQLite file or URL, made if missing, brought to our schema, or a clear refusal."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+HEAD = "0001"
+"""The newest migration, so that Alembic need not be loaded to find that there is nothing to do."""
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+logging.getLogger("aiosqlite").setLevel(logging.WARNING)
+
+
+class StoreError(Exception):
+    """The database can't be used; the message says why and what to do, in one line."""
+
+
+def url_of(text_: str) -> URL:
+    """The URL of a database given as one, or as the path of an SQLite file. Raises `StoreError`."""
+    if "://" not in text_:
+        return URL.create("sqlite+aiosqlite", database=str(Path(text_).expanduser()))
+    try:
+        url = make_url(text_)
+    except ArgumentError as e:
+        raise StoreError("kimi_db is neither a file nor a database URL") from e
+    if url.drivername == "sqlite":
+        return url.set(drivername="sqlite+aiosqlite")
+    if url.drivername in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+asyncpg")
+    return url
+
+
+async def connect(where: str, *, create: bool = True) -> AsyncEngine:
+    """An engine on a database with our schema. `create` False only reads and makes nothing.
+
+    Raises `StoreError` when the place can't be opened or written, when the schema is newer than ours,
+    or (`create` False) when there is no database yet.
+    """
+    url = url_of(where)
+    path = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+    if path is not None and str(path) != ":memory:":
+        _prepare(path, create)
+    try:
+        engine = create_async_engine(url, pool_size=4, max_overflow=4)
+    except (SQLAlchemyError, ImportError) as e:
+        raise StoreError(f"the database driver can't be loaded: {_short(e)}") from e
+    if path is not None:
+        _configure_sqlite(engine)
+    try:
+        async with engine.connect() as connection:
+            await _check(connection, create)
+    except StoreError:
+        await engine.dispose()
+        raise
+    except (SQLAlchemyError, OSError) as e:
+        await engine.dispose()
+        raise StoreError(f"the database can't be opened: {_short(e)}") from e
+    return engine
+
+
+async def _check(connection: AsyncConnection, create: bool) -> None:
+    version = await connection.run_sync(_version)
+    if version == HEAD:
+        return
+    if version is not None and version > HEAD:
+        raise StoreError(
+            f"the database has schema {version}, newer than this version's {HEAD}: update kimi-mitm, "
+            "or choose another file with kimi_db"
+        )
+    if not create:
+        raise StoreError("the database has no tables of ours, or older ones: run the proxy once")
+    await connection.rollback()
+    async with connection.begin():
+        await connection.run_sync(_upgrade)
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(text("select version_num from alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _prepare(path: Path, create: bool) -> None:
+    if not create:
+        if not path.is_file():
+            raise StoreError(f"there is no database at {path}")
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        existed = path.exists()
+        path.touch()
+        if not existed:
+            path.chmod(0o600)
+    except OSError as e:
+        raise StoreError(f"{path} can't be written: {e.strerror or e}") from e
+
+
+def _configure_sqlite(engine: AsyncEngine) -> None:
+    """WAL lets others read while we write; the driver's own BEGIN comes too late for a write lock, so
+    transactions are begun here, IMMEDIATE where the connection asks for it."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(dbapi: Any, record: object) -> None:
+        dbapi.isolation_level = None
+        cursor = dbapi.cursor()
+        cursor.execute("PRAGMA busy_timeout=5000")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        mode = connection.get_execution_options().get("kimi_begin", "DEFERRED")
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _short(error: BaseException) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0][:200]

@@ -1,0 +1,119 @@
+"""Exchanges in the database: written over by id, read by page or as a stream."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from kimi_mitm.records import Exchange
+from kimi_mitm.render import instant
+from kimi_mitm.store.rows import exchange_of, row_of
+from kimi_mitm.store.tables import exchanges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which exchanges, in which order: `after` is a cursor of `page`."""
+
+    session: str | None = None
+    provider: str | None = None
+    since: datetime | None = None
+    after: str | None = None
+    newest_first: bool = False
+    limit: int = 100
+
+
+class BadCursor(ValueError):
+    """The cursor is none of ours."""
+
+
+def upsert(connection: AsyncConnection, table: Any, key: str) -> Any:
+    """An INSERT that writes over the row with the same key; the dialects spell it alike."""
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = make(table)
+    kept = {column.name for column in table.primary_key.columns} | {key}
+    changed = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in kept}
+    return statement.on_conflict_do_update(index_elements=[key], set_=changed)
+
+
+async def save(connection: AsyncConnection, records: Iterable[Exchange]) -> None:
+    """Writes records, over those with the same id."""
+    rows = [row_of(record) for record in records]
+    if rows:
+        await connection.execute(upsert(connection, exchanges, "id"), rows)
+
+
+async def get(engine: AsyncEngine, exchange_id: str) -> Exchange | None:
+    """One exchange, None when there is none."""
+    async with engine.connect() as connection:
+        found = await connection.execute(select(exchanges).where(exchanges.c.id == exchange_id))
+        row = found.mappings().first()
+    return exchange_of(row) if row else None
+
+
+async def page(engine: AsyncEngine, wanted: Wanted) -> tuple[Sequence[Exchange], str | None]:
+    """A page of exchanges by start, and the cursor that goes on after it (None at the end)."""
+    statement = _filtered(wanted).limit(wanted.limit + 1)
+    async with engine.connect() as connection:
+        rows = (await connection.execute(statement)).mappings().all()
+    records = [exchange_of(row) for row in rows[: wanted.limit]]
+    more = len(rows) > wanted.limit
+    return records, _cursor(rows[wanted.limit - 1]) if more else None
+
+
+async def stream(engine: AsyncEngine, wanted: Wanted) -> AsyncIterator[Exchange]:
+    """All that match, oldest first, without holding them in memory."""
+    async with engine.connect() as connection:
+        result = await connection.stream(_filtered(wanted))
+        async for row in result.mappings():
+            yield exchange_of(row)
+
+
+async def count(engine: AsyncEngine, wanted: Wanted) -> int:
+    """How many match, whatever the cursor and the limit."""
+    statement = select(func.count()).select_from(_filtered(wanted).order_by(None).subquery())
+    async with engine.connect() as connection:
+        return int((await connection.execute(statement)).scalar_one())
+
+
+def _filtered(wanted: Wanted) -> Select[Any]:
+    c = exchanges.c
+    statement = select(exchanges)
+    if wanted.session is not None:
+        statement = statement.where(c.session_id == wanted.session)
+    if wanted.provider is not None:
+        statement = statement.where(c.provider == wanted.provider)
+    if wanted.since is not None:
+        statement = statement.where(c.started_at >= instant(wanted.since))
+    if wanted.after is not None:
+        started, seq = _place(wanted.after)
+        same = c.started_at == started
+        if wanted.newest_first:
+            statement = statement.where(or_(c.started_at < started, and_(same, c.seq < seq)))
+        else:
+            statement = statement.where(or_(c.started_at > started, and_(same, c.seq > seq)))
+    if wanted.newest_first:
+        return statement.order_by(c.started_at.desc(), c.seq.desc())
+    return statement.order_by(c.started_at, c.seq)
+
+
+def _cursor(row: Any) -> str:
+    text = f"{row['started_at']} {row['seq']}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> tuple[str, int]:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        started, seq = text.split(" ")
+        return started, int(seq)
+    except (binascii.Error, ValueError, UnicodeError) as e:
+        raise BadCursor("not a cursor of ours") from e
