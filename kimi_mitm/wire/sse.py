@@ -13,6 +13,7 @@ type Event = tuple[str | None, bytes]
 """An event's name, where the framing has one, and its JSON."""
 
 _BOM = b"\xef\xbb\xbf"
+_SPACE = b" \t"
 _DONE = (b"[DONE]", b"")
 _is_json = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -80,8 +81,10 @@ class EventLines:
             self._name = line[6:].strip().decode("utf-8", "replace") or None
         elif line.startswith(_BOM):
             self._line(line.removeprefix(_BOM), events)
-        elif line.lstrip().startswith((b"{", b"data:")) or self._stray:
-            self._stray.append(line.lstrip().removeprefix(b"data:"))
+        elif line[0] in _SPACE and line.lstrip().startswith((b"data:", b"event:")):
+            self._line(line.lstrip(), events)
+        elif self._stray or line.lstrip().startswith(b"{"):
+            self._stray.append(line)
 
     def _end_at_line(self, events: list[Event]) -> None:
         """Ends an event before its next `data:` line if what it has is a whole document already."""
