@@ -48,7 +48,7 @@ def create_app(service: Service, settings: ControlSettings) -> FastAPI:
     app.state.live = Live()
     for router in ROUTERS:
         app.include_router(router)
-    errors.install(app)
+    errors.install(app, (route for router in ROUTERS for route in router.routes))
     app.add_middleware(Guard, settings=settings)
     _complete_schema(app, protected=bool(settings.token))
     return app

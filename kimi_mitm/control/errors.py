@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
 
 _WORDS: Mapping[int, tuple[str, str]] = {
     400: ("bad_request", "The request can't be understood."),
@@ -31,16 +32,27 @@ def error_response(
     return Response(error_body(code, message), status, headers, media_type="application/json")
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, routes: Iterable[BaseRoute]) -> None:
     """Makes the framework's own errors leave in this shape; `guard` does so for `ControlError`."""
+    app.state.routes = tuple(route for route in routes if isinstance(route, Route))
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _WORDS.get(error.status_code, ("http_error", "The request was refused."))
-    return error_response(error.status_code, code, message, error.headers)
+    headers = {"allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return error_response(error.status_code, code, message, headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of every route with this path; the framework only tells those of the first."""
+    methods: set[str] = set()
+    for route in request.app.state.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))
 
 
 async def _validation_error(_: Request, error: Exception) -> Response:

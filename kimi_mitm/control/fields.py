@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 
 from kimi_mitm.render import instant, money
 
@@ -26,6 +34,13 @@ def _aware(at: datetime) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
+def _written(value: Any) -> Any:
+    """A bare number could be seconds or milliseconds, so it is nothing."""
+    if isinstance(value, str) and not value.lstrip("+-").replace(".", "", 1).isdigit():
+        return value
+    raise ValueError("should be a time in ISO 8601")
+
+
 Instant = Annotated[
     datetime,
     PlainSerializer(instant, return_type=str),
@@ -33,7 +48,7 @@ Instant = Annotated[
 ]
 """A time in an answer: ISO 8601, UTC, microseconds."""
 
-Since = Annotated[datetime, AfterValidator(_aware)]
+Since = Annotated[datetime, BeforeValidator(_written), AfterValidator(_aware)]
 """A time in a query; without a zone it is UTC."""
 
 Dollars = Annotated[
@@ -77,6 +92,11 @@ class Output(BaseModel):
     """What goes out."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="null", json_schema_extra=_compose_example)
+
+
+def example_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's fields' examples as one object."""
+    return {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
 
 
 def eg(example: Any, description: str = "", **more: Any) -> Any:

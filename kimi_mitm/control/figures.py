@@ -6,7 +6,18 @@ from typing import Any
 
 from pydantic import Field
 
-from kimi_mitm.control.fields import Cursor, Dollars, Instant, Name, Output, Query, Since, Word, eg
+from kimi_mitm.control.fields import (
+    Cursor,
+    Dollars,
+    Instant,
+    Name,
+    Output,
+    Query,
+    Since,
+    Word,
+    eg,
+    example_of,
+)
 from kimi_mitm.control.models import Accuracy
 from kimi_mitm.records import EstimateKind, Operation, Reading, Source
 
@@ -99,7 +110,7 @@ class ExchangeView(Output):
 class ExchangePage(Output):
     """Exchanges in the order asked for. `next` goes on as `after`; null at the end."""
 
-    exchanges: list[ExchangeView]
+    exchanges: list[ExchangeView] = eg([example_of(ExchangeView)])
     next: str | None = eg("djE6MTIwNA", default=None)
 
 

@@ -10,7 +10,19 @@ import enum
 
 from pydantic import Field
 
-from kimi_mitm.control.fields import Cursor, Dollars, Input, Instant, Name, Output, Query, Since, Word, eg
+from kimi_mitm.control.fields import (
+    Cursor,
+    Dollars,
+    Input,
+    Instant,
+    Name,
+    Output,
+    Query,
+    Since,
+    Word,
+    eg,
+    example_of,
+)
 
 _AT = "2026-03-01T12:00:00.250000Z"
 _LATER = "2026-03-01T12:04:31.008112Z"
@@ -71,7 +83,7 @@ class AutoSessionChange(Output):
 class AutoSessionHistory(Output):
     """Changes of the flag, newest first."""
 
-    history: list[AutoSessionChange]
+    history: list[AutoSessionChange] = eg([example_of(AutoSessionChange)])
 
 
 class HistoryQuery(Query):
@@ -155,7 +167,7 @@ class Session(Output):
 class SessionList(Output):
     """Sessions, most recently active first. `next` goes on as `after`; null at the end."""
 
-    sessions: list[Session]
+    sessions: list[Session] = eg([example_of(Session)])
     next: str | None = eg(None, default=None)
 
 

@@ -77,7 +77,7 @@ class Service(Protocol):
         """The flag's changes, newest first."""
 
     async def sessions(self, query: SessionQuery) -> SessionList:
-        """Sessions, most recently active first. 422 `bad_cursor` for an `after` that isn't ours."""
+        """Sessions, most recently active first. 404 `no_such_page` for an `after` that isn't ours."""
 
     async def active_sessions(self, user: str | None) -> Sequence[Session]:
         """The current session of each user and client."""
@@ -98,7 +98,9 @@ class Service(Protocol):
         """Removes it without an archive; from then on `session` gives None. False when there is none."""
 
     async def exchanges(self, query: ExchangeQuery) -> tuple[Sequence[Exchange], str | None]:
-        """A page of records in the order asked for, and the cursor after it (None at the end)."""
+        """A page of records in the order asked for, and the cursor after it (None at the end).
+
+        404 `no_such_page` for an `after` that isn't ours."""
 
     async def exchange(self, exchange_id: str) -> Exchange | None:
         """One record."""

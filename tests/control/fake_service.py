@@ -418,4 +418,4 @@ def _offset(cursor: str | None) -> int:
             return int(offset)
     except ValueError:
         pass
-    raise ControlError(422, "bad_cursor", "after: this cursor is not from here")
+    raise ControlError(404, "no_such_page", "There is no page after this cursor.")

@@ -344,10 +344,11 @@ async def test_exchanges_can_be_filtered_and_turned_round(
         "limit=x",
         "limit=" + "9" * 5000,
         "after=%00",
-        "after=bm9wZQ==",
         "order=up",
         "since=yesterday",
         "since=NaN",
+        "since=0",
+        "since=-1.5",
         "sesion=x",
         "provider=../etc",
         "session=" + "x" * 129,
@@ -358,6 +359,13 @@ async def test_a_wrong_query_is_422(client: httpx.AsyncClient, query: str) -> No
 
     assert answer.status_code == 422
     assert set(answer.json()["error"]) == {"code", "message"}
+
+
+async def test_a_cursor_from_elsewhere_is_404(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/api/exchanges?after=bm9wZQ==")
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "no_such_page"
 
 
 async def test_statistics_keep_unknown_apart_from_zero(

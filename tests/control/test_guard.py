@@ -213,9 +213,11 @@ async def test_only_the_right_method_changes_anything(
 
 async def test_405_says_what_is_allowed_in_the_same_shape(client: httpx.AsyncClient) -> None:
     answer = await client.get("/api/auto-session/toggle")
+    several = await client.patch("/api/sessions/x")
 
     assert answer.status_code == 405
     assert answer.headers["allow"] == "POST"
+    assert several.headers["allow"] == "DELETE, GET"
     assert code(answer) == "method_not_allowed"
 
 

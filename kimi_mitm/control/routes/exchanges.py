@@ -15,7 +15,7 @@ from kimi_mitm.render import exchange_json
 router = APIRouter(tags=["exchanges"])
 
 
-@router.get("/api/exchanges", response_model=ExchangePage, responses=errors())
+@router.get("/api/exchanges", response_model=ExchangePage, responses=errors(404))
 async def list_exchanges(engine: Engine, query: Annotated[ExchangeQuery, Query()]) -> Response:
     """Exchanges, oldest first unless asked otherwise, page by page."""
     exchanges, following = await engine.exchanges(query)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
-from fastapi.responses import PlainTextResponse
 
 from kimi_mitm.control import metrics
 from kimi_mitm.control.models import Health
@@ -24,7 +23,14 @@ async def get_health(engine: Engine, response: Response) -> Health:
     return health
 
 
-@router.get("/metrics", response_class=PlainTextResponse, responses=errors())
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Figures.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **errors(),
+    },
+)
 async def get_metrics(engine: Engine) -> Response:
     """The figures in Prometheus' text format."""
     return Response(metrics.render(await engine.metrics()), media_type=metrics.CONTENT_TYPE)

@@ -25,7 +25,7 @@ async def create_session(wanted: NewSession, engine: Engine, who: Who, response:
     return session
 
 
-@router.get("/api/sessions", responses=errors())
+@router.get("/api/sessions", responses=errors(404))
 async def list_sessions(engine: Engine, query: Annotated[SessionQuery, Query()]) -> SessionList:
     """Sessions, most recently active first."""
     return await engine.sessions(query)
