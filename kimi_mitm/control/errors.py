@@ -47,12 +47,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of every route with this path; the framework only tells those of the first."""
-    methods: set[str] = set()
-    for route in request.app.state.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return ", ".join(sorted(methods))
+    """The methods of every route with this path (the framework only tells those of the first), where a
+    path that is spelled out hides one with a name in it."""
+    found = [route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE]
+    literal = [route for route in found if route.path == request.url.path]
+    return ", ".join(sorted({method for route in literal or found for method in route.methods or ()}))
 
 
 async def _validation_error(_: Request, error: Exception) -> Response:
