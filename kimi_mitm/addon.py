@@ -300,7 +300,7 @@ class KimiMitm:
         )
         if response is not None and flow.live:
             body = capture.body()
-            if body is not None and response.raw_content is None:
+            if body is not None:
                 response.raw_content = body
             response.stream = True
         elif response is not None and response.raw_content:

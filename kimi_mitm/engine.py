@@ -18,6 +18,7 @@ from typing import IO
 
 from kimi_mitm import link
 from kimi_mitm.desk import Desk
+from kimi_mitm.faults import place_of
 from kimi_mitm.intake import Intake, Update
 
 log = logging.getLogger(__name__)
@@ -47,18 +48,25 @@ class Engine:
         thread = threading.Thread(target=self._take_in, args=(intake,), name="kimi-intake", daemon=True)
         thread.start()
         try:
-            while True:
-                news = await self._news.get()
-                if isinstance(news, link.Stop):
-                    break
-                try:
-                    await desk.handle(news)
-                except Exception as e:
-                    desk.faulty(e)
-                finally:
-                    self._room.release()
+            while await self._handle(desk):
+                pass
         finally:
             await desk.close()
+
+    async def _handle(self, desk: Desk) -> bool:
+        """Handles what is there, all of it at once; False at the end."""
+        news = [await self._news.get()]
+        while not self._news.empty() and len(news) < _WAITING:
+            news.append(self._news.get_nowait())
+        going_on = not any(isinstance(n, link.Stop) for n in news)
+        try:
+            await desk.handle([n for n in news if not isinstance(n, link.Stop)])
+        except Exception as e:
+            desk.faulty(e)
+        finally:
+            for _ in news:
+                self._room.release()
+        return going_on
 
     def _emit(self, news: News) -> None:
         assert self._loop is not None
@@ -74,20 +82,12 @@ class Engine:
                 try:
                     intake.handle(head, payload)
                 except Exception as e:
-                    self._outbox.put(link.Word(text=_described(e), level="warning"))
+                    text = f"an exchange could not be read ({place_of(e)}); its traffic is not touched"
+                    self._outbox.put(link.Word(text=text, level="warning"))
         except (link.LinkError, OSError, ValueError) as e:
             self._outbox.put(link.Word(text=f"the link broke: {e}", level="warning"))
         intake.end_all(time.time(), "the proxy ended before the answer did")
         self._emit(link.Stop())
-
-
-def _described(error: BaseException) -> str:
-    """An unexpected exception in one line, without content: its type and the place in our code."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f" in {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
-    return f"an exchange could not be read ({type(error).__name__}{where}); its traffic is not touched"
 
 
 def main() -> int:

@@ -46,12 +46,21 @@ type Emit = Callable[[Update | link.Gone | link.Tls | link.Lost | link.Call | li
 
 
 class Intake:
-    """Everything that is under way."""
+    """Everything that is under way. `known`: exchanges recorded before, which reading a file again must
+    not touch."""
 
-    def __init__(self, estimator: Estimator, emit: Emit, table: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        estimator: Estimator,
+        emit: Emit,
+        *,
+        table: Mapping[str, str] | None = None,
+        known: frozenset[str] = frozenset(),
+    ) -> None:
         self._estimator = estimator
         self._emit = emit
         self._table = table or {}
+        self._known = known
         self._open: dict[int, _Http | _Socket] = {}
         self._pending: OrderedDict[str, Draft] = OrderedDict()
 
@@ -78,6 +87,8 @@ class Intake:
             self.handle(link.Ended(n=n, at=at, error=why), b"")
 
     def _opened(self, opened: link.Opened, payload: bytes) -> None:
+        if opened.exchange_id in self._known:
+            return
         if opened.websocket and opened.wire_format:
             self._open[opened.n] = _Socket(self, opened)
             return

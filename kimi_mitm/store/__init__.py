@@ -14,9 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kimi_mitm.records import Exchange
 from kimi_mitm.render import instant
-from kimi_mitm.store import exchanges as exchange_rows
+from kimi_mitm.store import exchanges, tables
 from kimi_mitm.store.database import StoreError, connect
-from kimi_mitm.store.tables import exchanges, facts, learner_states, log_offsets
 from kimi_mitm.store.writer import Change, Writer
 
 __all__ = ["Store", "StoreError", "connect"]
@@ -85,27 +84,27 @@ class Store:
         """Writes exchanges over those with the same id."""
 
         async def change(connection: AsyncConnection) -> None:
-            await exchange_rows.save(connection, records)
+            await exchanges.save(connection, records)
 
         self.put(change)
 
-    async def session_of(self, exchange_id: str) -> tuple[str | None, bool] | None:
-        """The session and settledness (`ended_at` known) of an exchange seen before; None if it is new."""
+    async def known_exchanges(self) -> frozenset[str]:
+        """The ids of all exchanges that have ended."""
         if self.engine is None:
-            return None
-        c = exchanges.c
+            return frozenset()
         async with self.engine.connect() as connection:
-            found = await connection.execute(select(c.session_id, c.ended_at).where(c.id == exchange_id))
-            row = found.first()
-        return (row[0], row[1] is not None) if row else None
+            rows = await connection.execute(
+                select(tables.exchanges.c.id).where(tables.exchanges.c.ended_at.is_not(None))
+            )
+            return frozenset(rows.scalars())
 
     async def close_open_exchanges(self, before: datetime) -> int:
         """Marks exchanges that a crash left open as ended by it; how many they were."""
 
         async def work(connection: AsyncConnection) -> int:
             statement = (
-                update(exchanges)
-                .where(exchanges.c.ended_at.is_(None), exchanges.c.started_at < instant(before))
+                update(tables.exchanges)
+                .where(tables.exchanges.c.ended_at.is_(None), tables.exchanges.c.started_at < instant(before))
                 .values(
                     ended_at=instant(before),
                     error='{"type":"aborted","message":"the proxy ended before the answer did"}',
@@ -121,7 +120,7 @@ class Store:
 
         async def change(connection: AsyncConnection) -> None:
             if rows:
-                await connection.execute(exchange_rows.upsert(connection, learner_states, "key"), rows)
+                await connection.execute(exchanges.upsert(connection, tables.learner_states, "key"), rows)
 
         self.put(change)
 
@@ -130,7 +129,9 @@ class Store:
         if self.engine is None:
             return {}
         async with self.engine.connect() as connection:
-            rows = (await connection.execute(select(learner_states.c.key, learner_states.c.state))).all()
+            rows = (
+                await connection.execute(select(tables.learner_states.c.key, tables.learner_states.c.state))
+            ).all()
         return {row[0]: row[1] for row in rows}
 
     async def offsets(self) -> dict[str, str]:
@@ -138,7 +139,9 @@ class Store:
         if self.engine is None:
             return {}
         async with self.engine.connect() as connection:
-            rows = (await connection.execute(select(log_offsets.c.path, log_offsets.c.state))).all()
+            rows = (
+                await connection.execute(select(tables.log_offsets.c.path, tables.log_offsets.c.state))
+            ).all()
         return {row[0]: row[1] for row in rows}
 
     def save_offset(self, path: str, state: str | None) -> None:
@@ -146,10 +149,10 @@ class Store:
 
         async def change(connection: AsyncConnection) -> None:
             if state is None:
-                await connection.execute(delete(log_offsets).where(log_offsets.c.path == path))
+                await connection.execute(delete(tables.log_offsets).where(tables.log_offsets.c.path == path))
             else:
                 row = {"path": path, "state": state}
-                await connection.execute(exchange_rows.upsert(connection, log_offsets, "path"), [row])
+                await connection.execute(exchanges.upsert(connection, tables.log_offsets, "path"), [row])
 
         self.put(change)
 
@@ -158,7 +161,7 @@ class Store:
         if self.engine is None:
             return None
         async with self.engine.connect() as connection:
-            found = await connection.execute(select(facts.c.value).where(facts.c.name == name))
+            found = await connection.execute(select(tables.facts.c.value).where(tables.facts.c.name == name))
             return found.scalar()
 
     async def set_fact(self, name: str, value: str) -> None:
@@ -166,6 +169,6 @@ class Store:
 
         async def work(connection: AsyncConnection) -> None:
             row = {"name": name, "value": value}
-            await connection.execute(exchange_rows.upsert(connection, facts, "name"), [row])
+            await connection.execute(exchanges.upsert(connection, tables.facts, "name"), [row])
 
         await self.transact(work)

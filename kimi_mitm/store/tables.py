@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
 
+from kimi_mitm.store import session_tables
 
 metadata = MetaData()
 
@@ -114,3 +115,5 @@ facts = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
+
+sessions = session_tables.define(metadata)

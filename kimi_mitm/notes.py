@@ -1,0 +1,129 @@
+"""What mitmproxy's views show of an exchange: a comment with the numbers first, a marker, flat metadata."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from kimi_mitm import link
+from kimi_mitm.records import EstimateKind, Exchange, Operation
+
+_MARKERS = {
+    "openai": ":green_circle:",
+    "anthropic": ":orange_circle:",
+    "google": ":blue_circle:",
+    "moonshotai": ":new_moon:",
+    "mistral": ":dash:",
+    "meta": ":infinity:",
+    "x-ai": ":black_circle:",
+    "deepseek": ":whale:",
+    "cohere": ":purple_circle:",
+    "qwen": ":cloud:",
+}
+_OTHER_MARKER = ":robot:"
+_HOW = {
+    EstimateKind.EXACT: "exact count",
+    EstimateKind.CALIBRATED: "calibrated estimate",
+    EstimateKind.PRIOR: "estimate from family priors",
+    EstimateKind.PLAIN: "plain estimate",
+}
+
+
+def note_of(exchange: Exchange, *, settled: bool) -> link.Note:
+    """The note for an exchange's flow. `settled` is True once it has ended."""
+    return link.Note(
+        flow_id=exchange.flow_id or "",
+        comment=comment(exchange),
+        marker=_MARKERS.get(exchange.provider, _OTHER_MARKER),
+        metadata=metadata(exchange),
+        settled=settled,
+        line=line(exchange) if settled else None,
+    )
+
+
+def comment(exchange: Exchange) -> str:
+    """`12.4k→12.9k+540 · $0.04 · 62 % · gpt-5 · s14`: estimate, settled prompt, answer, cost, fill."""
+    parts = [_tokens(exchange)]
+    if exchange.cost_usd is not None:
+        parts.append(dollars(exchange.cost_usd))
+    if exchange.context_percent is not None:
+        parts.append(f"{exchange.context_percent:.0f} %")
+    if exchange.error is not None:
+        parts.append(f"error: {exchange.error.type}")
+    parts.append(exchange.model or exchange.response_model or exchange.provider)
+    if exchange.session_id:
+        parts.append(exchange.session_id[:8])
+    return " · ".join(parts)
+
+
+def line(exchange: Exchange) -> str:
+    """One line for a terminal."""
+    return f"{exchange.client} → {exchange.provider} {comment(exchange)} ({origin(exchange)})"
+
+
+def origin(exchange: Exchange) -> str:
+    """Where the exchange's prompt figure comes from, in words."""
+    if not exchange.is_estimated:
+        return f"reported, by {exchange.via}" if exchange.via else "reported"
+    if exchange.input_tokens is not None and exchange.source != "proxy":
+        return f"fused: {exchange.source.value}"
+    if exchange.estimate_kind is None:
+        return "unknown"
+    return _HOW[exchange.estimate_kind]
+
+
+def metadata(exchange: Exchange) -> dict[str, str | int | float | bool | None]:
+    """Flat keys with plain values, so that `~meta` finds them and flow files can hold them."""
+    values: dict[str, str | int | float | bool | None] = {
+        "kimi.id": exchange.id,
+        "kimi.provider": exchange.provider,
+        "kimi.served_by": exchange.served_by,
+        "kimi.model": exchange.model,
+        "kimi.client": exchange.client,
+        "kimi.session": exchange.session_id,
+        "kimi.wire_format": exchange.wire_format,
+        "kimi.operation": exchange.operation.value,
+        "kimi.side": exchange.side,
+        "kimi.estimated_input_tokens": exchange.estimated_input_tokens,
+        "kimi.estimate_kind": exchange.estimate_kind.value if exchange.estimate_kind else None,
+        "kimi.input_tokens": exchange.input_tokens,
+        "kimi.output_tokens": exchange.output_tokens,
+        "kimi.cache_read_tokens": exchange.cache_read_tokens,
+        "kimi.cache_write_tokens": exchange.cache_write_tokens,
+        "kimi.reasoning_tokens": exchange.reasoning_tokens,
+        "kimi.is_estimated": exchange.is_estimated,
+        "kimi.source": exchange.source.value,
+        "kimi.via": exchange.via,
+        "kimi.context_window": exchange.context_window,
+        "kimi.context_percent": exchange.context_percent,
+        "kimi.cost_usd": str(exchange.cost_usd) if exchange.cost_usd is not None else None,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def short(tokens: int) -> str:
+    """`987`, `12.4k`, `1.20M`."""
+    if tokens < 1000:
+        return str(tokens)
+    if tokens < 999_950:
+        return f"{tokens / 1000:.1f}k"
+    return f"{tokens / 1_000_000:.2f}M"
+
+
+def dollars(amount: Decimal) -> str:
+    """Two significant digits below a dollar, cents above."""
+    if amount >= 1:
+        return f"${amount:.2f}"
+    return f"${amount:.2g}" if amount == 0 or amount >= Decimal("0.0001") else "<$0.0001"
+
+
+def _tokens(exchange: Exchange) -> str:
+    guess = exchange.estimated_input_tokens
+    settled = exchange.input_tokens
+    if exchange.operation is Operation.OTHER and guess is None and settled is None:
+        return "–"
+    text = f"≈{short(guess)}" if guess is not None else "?"
+    if settled is not None and (not exchange.is_estimated or settled != guess):
+        text = f"{short(guess)}→{short(settled)}" if guess is not None else short(settled)
+    if exchange.output_tokens is not None:
+        text += f"+{short(exchange.output_tokens)}"
+    return text
