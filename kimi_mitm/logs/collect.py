@@ -88,8 +88,8 @@ class Collector:
         return Batch(places=places)
 
     def changed(self) -> list[Found]:
-        """Looks at every file, and gives those that are not as they were."""
-        found = list(self.finder.files())
+        """Looks at every file, and gives those that are not as they were, the longest untouched first."""
+        found = sorted(self.finder.files(), key=lambda file: file.modified)
         for path in self._stamps.keys() - {file.path for file in found}:
             self._forget(path)
         return [file for file in found if self._stamps.get(file.path) != self._stamp(file)]

@@ -108,6 +108,8 @@ class Logs:
         self._hot: OrderedDict[str, int] = OrderedDict()
         self._wake = asyncio.Event()
         self._stopping = False
+        self.started = asyncio.Event()
+        """Set once `follow` has taken stock: what is written from then on is news."""
         self._distinct = Distinct()
 
     async def follow(self, take: Take, offsets: Offsets, *, poll_s: float = POLL_S) -> None:
@@ -116,6 +118,7 @@ class Logs:
         await self.begin(offsets)
         loop = asyncio.get_running_loop()
         try:
+            self.started.set()
             await self._watch()
             next_poll, next_appear = loop.time(), loop.time() + _APPEAR_S
             while not self._stopping:
