@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kimi_mitm.records import Operation, Request, Usage
+from kimi_mitm.records import Operation, Problem, Request, Usage
 from kimi_mitm.wire.draft import Draft, settle
 from kimi_mitm.wire.format import Format, Target
 from kimi_mitm.wire.values import body, count, dump, first, get, items, text
@@ -114,6 +114,9 @@ class ChatReader(CohereReader):
                 self.finish_reason = text(get(delta, "finish_reason")) or self.finish_reason
                 self.account(get(delta, "usage"))
                 self.complete = True
+                failure = text(get(delta, "error"))
+                if failure:
+                    self.fail(Problem(self.error_type(None), failure))
 
 
 class GenerateReader(CohereReader):

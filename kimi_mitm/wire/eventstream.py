@@ -21,6 +21,9 @@ _OVERHEAD = _PRELUDE.size + 4
 _LONGEST = 16 * 1024 * 1024 + 128 * 1024
 """The specification's most: 16 MiB of payload, 128 KiB of headers."""
 
+_MOST_DAMAGE = 100
+"""How often the place may be lost: nested false frames cost a checksum of the rest each."""
+
 _FIRST_HEADER = re.compile(
     rb"[\x0b\x0d\x0f]:(?:event-type|content-type|message-type|error-code|exception-type|date)"
 )
@@ -46,6 +49,8 @@ class EventStream:
 
     def feed(self, data: bytes) -> list[Message]:
         """Takes the next bytes and gives the messages that they complete. Never raises."""
+        if self.damaged > _MOST_DAMAGE:
+            return []
         self._buffer += data
         return self._read()
 
@@ -86,11 +91,14 @@ class EventStream:
         self._lost = True
         self.damaged += 1
         del self._buffer[0]
+        if self.damaged > _MOST_DAMAGE:
+            self._buffer.clear()
 
     def _find(self) -> bool:
         """Moves to the next place where a frame with a right first checksum begins; False: not yet there."""
-        for mark in _FIRST_HEADER.finditer(bytes(self._buffer)):
-            start = mark.start() - _PRELUDE.size
+        at = 0
+        while (mark := _FIRST_HEADER.search(self._buffer, at)) is not None:
+            start, at = mark.start() - _PRELUDE.size, mark.end()
             if start < 0:
                 continue
             length, header_length, checksum = _PRELUDE.unpack_from(self._buffer, start)

@@ -92,6 +92,14 @@ def test_damage_is_counted() -> None:
     assert stream.damaged == 1
 
 
+def test_a_stream_that_is_all_damage_is_given_up() -> None:
+    nested = FRAMES[0][:-4] * 200
+    stream = EventStream()
+    assert stream.feed(nested + FRAMES[0]) == []
+    assert stream.feed(FRAMES[0]) == []
+    assert stream.finish() == []
+
+
 def test_a_header_of_another_type_is_passed_over() -> None:
     odd = b"\x05:date\x08" + bytes(8) + b"\x02ok\x00" + b"\x0b:event-type\x07\x00\x01e"
     assert EventStream().feed(_with_headers(odd, b"{}")) == [("e", b"{}")]

@@ -109,6 +109,14 @@ def test_an_error_answer_has_no_type_of_its_own() -> None:
     assert found.response_id is None
 
 
+def test_an_error_may_stand_in_a_streams_end() -> None:
+    end = {"type": "message-end", "delta": {"finish_reason": "ERROR", "error": "it broke", "usage": COUNTS}}
+    found = answer(CHAT, sse([*V2_EVENTS[:-1], end]), "text/event-stream")
+    assert found.problem is not None
+    assert found.problem.message == "it broke"
+    assert found.usage == READ
+
+
 GENERATED = {
     "id": "g1",
     "generations": [{"id": "x", "text": "Hello", "finish_reason": "COMPLETE"}],
