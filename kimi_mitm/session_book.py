@@ -20,9 +20,10 @@ from kimi_mitm.records import Exchange
 from kimi_mitm.render import instant
 from kimi_mitm.session_ledger import Changes, Ledger
 from kimi_mitm.session_life import SessionLife, overdue
-from kimi_mitm.session_record import RESTARTED, EndReason, Kind, OpenedBy, Session, scope_of
+from kimi_mitm.session_names import scope_of, tidy
+from kimi_mitm.session_record import RESTARTED, EndReason, Kind, OpenedBy, Session
 from kimi_mitm.session_rules import Create, Decision, decide
-from kimi_mitm.session_seen import ANY_CLIENT, Rules, Seen, line_scope
+from kimi_mitm.session_seen import ANY_CLIENT, Rules, Seen, line_scope, tidied
 from kimi_mitm.session_views import Route, Views
 from kimi_mitm.sessions import begin, follow, resume, switch
 
@@ -52,6 +53,7 @@ class SessionBook(SessionLife):
 
     def place(self, seen: Seen, now: datetime) -> Placement:
         """The session of an exchange whose request was read just now."""
+        seen = tidied(seen)
         decision = decide(_Sight(self._ledger, self._views, self.rules), self.rules, seen, now, self._new_id)
         created = any(isinstance(step, Create) for step in decision.steps)
         if created:
@@ -70,7 +72,7 @@ class SessionBook(SessionLife):
     ) -> Changes:
         """An exchange has its figures, or better ones: `before` is its earlier version, needed only when
         that is no longer among the session's last 100. Counts in a session that ended meanwhile too."""
-        session = self._ledger.session(exchange.session_id) if exchange.session_id is not None else None
+        session = self._session(exchange.session_id) if exchange.session_id is not None else None
         if session is None:
             return self.changes()
         earlier = before or self._views.earlier(session.session_id, exchange.id)
@@ -84,7 +86,7 @@ class SessionBook(SessionLife):
     def activate(self, session_id: str, now: datetime) -> Changes:
         """Switches to a live session: it becomes the current one of its scope. One that has no client of
         its own becomes the current one of all the user's lines. Raises `SessionEnded`."""
-        session = self._ledger.session(session_id)
+        session = self._session(session_id)
         if session is None:
             return self.changes()
         if not session.live:
@@ -106,6 +108,7 @@ class SessionBook(SessionLife):
     ) -> Placement:
         """The live session of this user and config; a new one if there is none. One that only the proxy's
         own stop ended goes on."""
+        user, config_id = tidy(user), tidy(config_id)
         scope = scope_of("config", user, config_id)
         session = self._ledger.current(scope)
         if session is not None and session.live and self._overdue(session, now):
@@ -122,9 +125,9 @@ class SessionBook(SessionLife):
             scope=scope,
             user=user,
             config_id=config_id,
-            name=name,
-            provider=provider,
-            model=model,
+            name=tidy(name),
+            provider=tidy(provider),
+            model=tidy(model),
             opened_by=OpenedBy.REQUEST,
             previous_session_id=session.session_id if session else None,
             started_at=now,
@@ -136,9 +139,9 @@ class SessionBook(SessionLife):
 
     def describe(self, session_id: str, *, name: str | None = None, folder: str | None = None) -> Changes:
         """Gives a session the title or folder that a log knows; what it has already stays."""
-        session = self._ledger.session(session_id)
+        session = self._session(session_id)
         if session is not None:
-            better = replace(session, name=session.name or name, folder=session.folder or folder)
+            better = replace(session, name=session.name or tidy(name), folder=session.folder or tidy(folder))
             if better != session:
                 self._ledger.put(better)
         return self.changes()
@@ -147,20 +150,20 @@ class SessionBook(SessionLife):
         """Sets the flag, or one provider's own value. Raises `FlagForced`."""
         flag = self._ledger.flag
         if provider is not None:
-            return self._flagged(flag.with_provider(provider, enabled, by, now))
-        return self._flagged(flag.with_value(enabled, by, now))
+            return self._flagged(flag.with_provider(tidy(provider), enabled, tidy(by), now))
+        return self._flagged(flag.with_value(enabled, tidy(by), now))
 
     def unset_flag(self, provider: str, by: str | None, now: datetime) -> Changes:
         """Takes a provider's own value away. Raises `FlagForced`."""
-        return self._flagged(self._ledger.flag.with_provider(provider, None, by, now))
+        return self._flagged(self._ledger.flag.with_provider(tidy(provider), None, tidy(by), now))
 
     def toggle_flag(self, by: str | None, now: datetime) -> Changes:
         """Flips the flag. Raises `FlagForced`."""
-        return self._flagged(self._ledger.flag.with_value(not self._ledger.flag.enabled, by, now))
+        return self._flagged(self._ledger.flag.with_value(not self._ledger.flag.enabled, tidy(by), now))
 
     def force_flag(self, enabled: bool | None, by: str | None, now: datetime) -> Changes:
         """Holds the flag at a value, or lets it go (None). The caller is known to be the admin."""
-        return self._flagged(self._ledger.flag.with_force(enabled, by, now))
+        return self._flagged(self._ledger.flag.with_force(enabled, tidy(by), now))
 
     def _flagged(self, flag: Flag) -> Changes:
         change = flag.last
@@ -194,7 +197,7 @@ class SessionBook(SessionLife):
             views.connect(seen.connection, session_id)
 
     def _keep(self, exchange: Exchange, session: Session, issued_ids: tuple[str, ...]) -> None:
-        session_id, user = session.session_id, exchange.user or session.user
+        session_id, user = session.session_id, tidy(exchange.user or session.user)
         if session.live and session.kind is not Kind.EXCHANGE:
             self._views.settled(session_id, exchange)
         for issued_id in (*issued_ids, *((exchange.response_id,) if exchange.response_id else ())):

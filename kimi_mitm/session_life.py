@@ -16,6 +16,7 @@ from functools import partial
 from kimi_mitm.flag import Flag
 from kimi_mitm.records import Exchange
 from kimi_mitm.session_ledger import Changes, Event, Found, Ledger
+from kimi_mitm.session_names import tidy
 from kimi_mitm.session_record import EndReason, Session, Status, idle
 from kimi_mitm.session_seen import Rules
 from kimi_mitm.session_views import Route, Views
@@ -101,14 +102,14 @@ class SessionLife:
 
     def end(self, session_id: str, reason: EndReason, now: datetime) -> Changes:
         """Ends a live session; nothing for one that has ended. The store checks an unknown one."""
-        session = self._ledger.session(session_id)
+        session = self._session(session_id)
         if session is not None and session.live:
             self._end(session, reason, now)
         return self.changes()
 
     def clear(self, session_id: str, now: datetime) -> Changes:
         """Ends a session without an archive, or takes an ended one's claim to one away."""
-        session = self._ledger.session(session_id)
+        session = self._session(session_id)
         if session is not None and session.end_reason is not EndReason.CLEARED:
             self._end(session, EndReason.CLEARED, now)
         return self.changes()
@@ -144,12 +145,15 @@ class SessionLife:
 
     def archived(self, session_id: str, archive_id: str | None) -> Changes:
         """An ended session's archive is written, or there will be none (None): only now its end is told."""
-        session = self._ledger.session(session_id)
+        session = self._session(session_id)
         if session is None or not session.archive_due:
             return self.changes()
         done = self._ledger.put(replace(session, archive_id=archive_id, archive_due=False))
         tell_end(self._ledger, done)
         return self.changes()
+
+    def _session(self, session_id: str) -> Session | None:
+        return self._ledger.session(tidy(session_id))
 
     def _end(self, session: Session, reason: EndReason, now: datetime) -> Session:
         self._ledger.then(partial(self._views.forget, session.session_id))

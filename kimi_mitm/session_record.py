@@ -8,15 +8,10 @@ person ended or cleared never does.
 from __future__ import annotations
 
 import enum
-import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import msgspec
-
 from kimi_mitm.session_stats import NO_FIGURES, SessionStats
-
-_SCOPE_LENGTH = 500
 
 
 class Status(enum.StrEnum):
@@ -116,15 +111,6 @@ class Session:
     @property
     def live(self) -> bool:
         return self.status is not Status.ENDED
-
-
-def scope_of(kind: str, *parts: str | None) -> str:
-    """The name under which there is one current session: `line` (user, client), `id` (user, client,
-    the client's own id), `config` (user, config) or `exchange`. Different parts give different names."""
-    name = msgspec.json.encode((kind, *parts)).decode()
-    if len(name) <= _SCOPE_LENGTH:
-        return name
-    return f'["{kind}","sha256:{hashlib.sha256(name.encode()).hexdigest()}"]'
 
 
 def idle(session: Session) -> Session:

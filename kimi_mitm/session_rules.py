@@ -22,7 +22,8 @@ from datetime import datetime
 from typing import Protocol
 
 from kimi_mitm.flag import Flag
-from kimi_mitm.session_record import RESUMABLE, EndReason, Kind, OpenedBy, Session, Status, scope_of
+from kimi_mitm.session_names import scope_of
+from kimi_mitm.session_record import RESUMABLE, EndReason, Kind, OpenedBy, Session, Status
 from kimi_mitm.session_seen import ANY_CLIENT, Policy, Rules, Seen, SessionBy, known_provider, line_scope
 
 

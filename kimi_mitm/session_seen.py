@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from kimi_mitm.session_record import scope_of
+from kimi_mitm.session_names import scope_of, tidy
 
 ANY_CLIENT = None
 """The client of the line that a session without a client is activated for."""
@@ -78,3 +78,18 @@ def known_provider(provider: str | None) -> str | None:
 def line_scope(rules: Rules, user: str, client: str | None) -> str:
     """The scope of a user and client whose client brings no id."""
     return scope_of("line", rules.realm, user, client)
+
+
+def tidied(seen: Seen) -> Seen:
+    """The same with every name tidy."""
+    return replace(
+        seen,
+        user=tidy(seen.user),
+        client=tidy(seen.client),
+        provider=tidy(seen.provider),
+        model=tidy(seen.model),
+        client_session_id=tidy(seen.client_session_id),
+        x_session_id=tidy(seen.x_session_id),
+        prompt=tidy(seen.prompt),
+        folder=tidy(seen.folder),
+    )

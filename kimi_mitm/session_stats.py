@@ -14,6 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from kimi_mitm.records import Exchange, Source
+from kimi_mitm.session_names import tidy
 
 _ERRORS = 200
 _LARGEST = 8
@@ -206,6 +207,7 @@ def _without[T](values: tuple[T, ...], value: T) -> tuple[T, ...]:
 
 
 def _seen(names: tuple[str, ...], name: str | None) -> tuple[str, ...]:
+    name = tidy(name)
     if name is None or name in names or len(names) >= _NAMES:
         return names
     return (*names, name)
