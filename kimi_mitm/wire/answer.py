@@ -27,15 +27,14 @@ class AnswerReader:
     with its content encoding.
     """
 
-    __slots__ = ("_decoder", "_failing", "_framing", "_problem", "_reader", "_status", "damaged")
+    __slots__ = ("_decoder", "_failing", "_framing", "_reader", "_status", "damaged")
 
     def __init__(self, format: Format, status: int, headers: Mapping[str, str], limit: int = LIMIT) -> None:
         self._reader = format.reader(status, headers)
         self._decoder = Decoder(headers.get("content-encoding"), limit)
         self._framing = Framing(headers.get("content-type"))
-        self._status = status
         self._failing = status >= 400
-        self._problem: Problem | None = None
+        self._status = status
         self.damaged = 0
 
     @property
@@ -63,7 +62,6 @@ class AnswerReader:
         return replace(
             known,
             complete=known.complete or self._framing.done,
-            problem=known.problem or self._problem,
             streamed=known.streamed or self._framing.streamed,
         )
 
@@ -107,8 +105,6 @@ class AnswerReader:
             return
         if not isinstance(doc, dict):
             return
-        if not self._problem and (self._failing or problem.stated(name, doc)):
-            self._problem = problem.read(doc, f"http_{self._status}" if self._failing else "error")
         try:
             self._reader.document(name, doc)
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):

@@ -9,6 +9,10 @@ from kimi_mitm.records import NO_USAGE, Answer, Problem, ToolCall, Usage
 from kimi_mitm.wire import problem
 from kimi_mitm.wire.values import count, dump, text, total
 
+_MOST_TEXT = 2_000_000
+"""Characters that are kept of an answer's text, of its reasoning and of each tool call's arguments."""
+_MOST_CALLS = 1000
+
 
 class Draft:
     """A reader's picture of one answer: it takes documents in order and says what is known so far.
@@ -30,8 +34,8 @@ class Draft:
         self.complete = False
         self.pending = False
         self.figures: dict[str, int] = {}
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
+        self._text = _Pieces()
+        self._reasoning = _Pieces()
         self._calls: dict[int | str, _Call] = {}
 
     def read(self, name: str | None, doc: dict[str, Any]) -> None:
@@ -63,9 +67,11 @@ class Draft:
             usage=self.usage(),
             finish_reason=self.finish_reason,
             problem=self.problem,
-            text="".join(self._text),
-            reasoning="".join(self._reasoning),
-            tool_calls=tuple(ToolCall(call.name, call.arguments, call.id) for call in calls if call.name),
+            text=self._text.whole(),
+            reasoning=self._reasoning.whole(),
+            tool_calls=tuple(
+                ToolCall(call.name, call.arguments.whole(), call.id) for call in calls if call.name
+            ),
             complete=self.complete,
             pending=self.pending,
             issued_ids=self.issued_ids,
@@ -75,13 +81,13 @@ class Draft:
         """Takes a piece of the generated text; anything but a string is ignored."""
         if isinstance(value, str) and value:
             self.started = True
-            self._text.append(value)
+            self._text.add(value)
 
     def think(self, value: object) -> None:
         """Takes a piece of reasoning that the provider shows."""
         if isinstance(value, str) and value:
             self.started = True
-            self._reasoning.append(value)
+            self._reasoning.add(value)
 
     def call(self, key: object, name: object = None, arguments: object = None, id: object = None) -> None:
         """Takes a tool call or a piece of one. Pieces with the same `key` are one call; without a key,
@@ -90,13 +96,16 @@ class Draft:
         self.started = True
         if not isinstance(key, int | str):
             key = len(self._calls) if name is not None or not self._calls else next(reversed(self._calls))
+        if key not in self._calls and len(self._calls) >= _MOST_CALLS:
+            return
         call = self._calls.setdefault(key, _Call())
         call.name = text(name) or call.name
         call.id = text(id) or call.id
         if isinstance(arguments, str):
-            call.arguments += arguments
+            call.arguments.add(arguments)
         elif arguments is not None:
-            call.arguments = dump(arguments)
+            call.arguments = _Pieces()
+            call.arguments.add(dump(arguments))
 
     def keep(self, doc: object, *names: str) -> None:
         """Keeps an object's token counts, by name: of each the last one stated."""
@@ -112,12 +121,32 @@ class Draft:
         self.complete = True
 
 
+class _Pieces:
+    """A text that comes in pieces; what is over the limit is dropped."""
+
+    __slots__ = ("_pieces", "_room")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._room = _MOST_TEXT
+
+    def add(self, piece: str) -> None:
+        if self._room > 0:
+            self._pieces.append(piece if len(piece) <= self._room else piece[: self._room])
+            self._room -= len(piece)
+
+    def whole(self) -> str:
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
+
+
 class _Call:
     __slots__ = ("arguments", "id", "name")
 
     def __init__(self) -> None:
         self.name = ""
-        self.arguments = ""
+        self.arguments = _Pieces()
         self.id: str | None = None
 
 

@@ -17,7 +17,7 @@ from kimi_mitm.wire.document import decode
 from kimi_mitm.wire.format import WireError
 
 _LONGEST = 500
-_DEEPEST = 4
+_DEEPEST = 6
 _TYPES = ("type", "status", "code", "__type", "error_type", "error_code", "reason")
 _MESSAGES = (
     "message",

@@ -11,6 +11,7 @@ from kimi_mitm.records import Answer, Problem
 from kimi_mitm.wire import problem
 from kimi_mitm.wire.document import decode
 from kimi_mitm.wire.format import Target, WireError
+from kimi_mitm.wire.google_live import LiveTurns
 from kimi_mitm.wire.openai_realtime import RealtimeTurns
 from kimi_mitm.wire.openai_responses import RESPONSES, ResponsesReader
 from kimi_mitm.wire.turn_events import TurnEnded, TurnEvent, TurnProgress, TurnStarted
@@ -99,6 +100,7 @@ def _asked_before(doc: dict[str, Any]) -> bytes:
 _CONVERSATIONS: Mapping[str, Callable[[Target], Conversation]] = {
     "openai.responses": ResponsesTurns,
     "openai.realtime": RealtimeTurns,
+    "google.live": LiveTurns,
 }
 """Formats that are spoken over WebSocket."""
 

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kimi_mitm.wire.document import decode
+from kimi_mitm.wire.format import WireError
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{"a": 1}', {"a": 1}),
+        (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
+        (b'{"a": "x\xffy"}', {"a": "x�y"}),
+        (b'{"a": "x\ny"}', {"a": "x\ny"}),
+        (b'{"a": NaN, "b": -Infinity}', {"a": None, "b": None}),
+        (b'{"a": "\\ud83d", "\\udc00": 1}', {"a": "?", "?": 1}),
+        (b'{"a": "\\ud83d\\ude00"}', {"a": "😀"}),
+    ],
+)
+def test_what_is_nearly_json_is_read(data: bytes, expected: Any) -> None:
+    assert decode(data) == expected
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"{", b'{"a": 1} x', b"[" * 100_000, b'{"a":' * 100_000])
+def test_what_is_no_json_is_a_wire_error(data: bytes) -> None:
+    with pytest.raises(WireError):
+        decode(data)
+
+
+def test_an_absurd_number_is_survived() -> None:
+    assert decode(b'{"a": ' + b"9" * 6000 + b', "b": 1}')["b"] == 1
+
+
+@given(st.binary(max_size=100) | st.text(max_size=50).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_bytes_are_a_value_or_a_wire_error(data: bytes) -> None:
+    with contextlib.suppress(WireError):
+        decode(data)
