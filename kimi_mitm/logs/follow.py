@@ -24,7 +24,7 @@ from kimi_mitm.logs.source import Distinct, LogSource
 from kimi_mitm.logs.watch import Watcher
 from kimi_mitm.records import Reading
 
-POLL_S: Final = 30.0
+POLL_S: Final = 60.0
 _POLL_BLIND_S: Final = 10.0
 _APPEAR_S: Final = 5.0
 _HOT_S: Final = 1.0
