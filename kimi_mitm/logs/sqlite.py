@@ -102,7 +102,6 @@ def _use[T](uri: str, use: Callable[[sqlite3.Connection], T]) -> T:
         db.row_factory = sqlite3.Row
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         db.execute("PRAGMA query_only = ON")
-        db.execute("PRAGMA trusted_schema = OFF")
         return use(db)
 
 
