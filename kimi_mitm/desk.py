@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kimi_mitm import link, notes, prompts, settling, transcript
+from kimi_mitm import link, notes, prices, prompts, settling, transcript
 from kimi_mitm.draft import Draft
 from kimi_mitm.events import Hub
 from kimi_mitm.faults import place_of
@@ -57,8 +58,14 @@ class Desk:
         self.keeper = SessionKeeper(self._settings, self.store, self.hub)
         await self.keeper.open(datetime.now(UTC))
         self._outbox.put(link.Ready(control=None, store=self.store.trouble is None))
+        self._warming = asyncio.create_task(asyncio.to_thread(self._warm), name="kimi warm-up")
         known = await self.store.known_exchanges() if self._settings.offline else frozenset()
         return Intake(self.estimator, emit, known=known)
+
+    def _warm(self) -> None:
+        """Loads what the first exchange would have to wait for."""
+        self.estimator.warm()
+        prices.context_window("gpt-4o", "openai", "openai")
 
     async def close(self) -> None:
         """Ends the sessions, writes what waits and lets go."""

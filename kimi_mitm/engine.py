@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from typing import IO
 
 from kimi_mitm import link
@@ -37,7 +38,9 @@ class Engine:
         self._source = source
         self._outbox = outbox
         self._room = threading.BoundedSemaphore(_WAITING)
-        self._news: asyncio.Queue[News] = asyncio.Queue()
+        self._news: deque[News] = deque()
+        self._some = asyncio.Event()
+        self._awake = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
@@ -55,9 +58,12 @@ class Engine:
 
     async def _handle(self, desk: Desk) -> bool:
         """Handles what is there, all of it at once; False at the end."""
-        news = [await self._news.get()]
-        while not self._news.empty() and len(news) < _WAITING:
-            news.append(self._news.get_nowait())
+        if not self._news:
+            self._some.clear()
+            self._awake = False
+            if not self._news:
+                await self._some.wait()
+        news = [self._news.popleft() for _ in range(len(self._news))]
         going_on = not any(isinstance(n, link.Stop) for n in news)
         try:
             await desk.handle([n for n in news if not isinstance(n, link.Stop)])
@@ -69,9 +75,13 @@ class Engine:
         return going_on
 
     def _emit(self, news: News) -> None:
+        """Called in the intake's thread. Waking the loop is a system call: only an idle one is woken."""
         assert self._loop is not None
         self._room.acquire()
-        self._loop.call_soon_threadsafe(self._news.put_nowait, news)
+        self._news.append(news)
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon_threadsafe(self._some.set)
 
     def _take_in(self, intake: Intake) -> None:
         try:
@@ -109,7 +119,7 @@ def main() -> int:
 def _be_humble() -> None:
     """The proxy comes first on the processor; the terminal's Ctrl+C is the proxy's to answer."""
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(5)
+        os.nice(15)
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -1,0 +1,5 @@
+"""`python -m kimi_mitm`."""
+
+from kimi_mitm.cli import main
+
+main()
