@@ -18,8 +18,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from kimi_mitm import shapes
+from kimi_mitm.answers import of_answer
 from kimi_mitm.providers import is_local, is_other, operator_of, served_by_host
 from kimi_mitm.records import Operation
+from kimi_mitm.verdict import Case, decide, is_settled
 
 __all__ = ["OPERATIONS", "Candidate", "look", "serves_llm", "settle", "sniff"]
 
@@ -98,7 +100,8 @@ _BINARY = re.compile(
     r"x-ndjson-rpc|pdf|zip|gzip|x-tar|wasm))"
 )
 _NO_CHAT_MODEL = re.compile(
-    r"stability\.|titan-image|nova-(?:canvas|reel|sonic)|luma\.|rerank|marengo|pegasus"
+    r"stability\.|titan-image|nova-(?:canvas|reel)|luma\.|rerank|marengo|stable-diffusion|/flux|dreamshaper|"
+    r"whisper|resnet|melotts|m2m100|imagen|imagetext|/veo"
 )
 _IS_EMBEDDING = re.compile(r"embed")
 
@@ -120,10 +123,12 @@ def look(method: str, host: str, port: int, path: str, headers: Mapping[str, str
         return _look_get(plain, served_by, headers)
     found = _by_path(plain, served_by)
     if found is None:
-        opaque = _OPAQUE.search(plain) is not None
-        if _BINARY.match(headers.get("content-type", "").lower()):
-            return Candidate(None, Operation.OTHER, served_by, certain=True) if opaque else None
-        return Candidate(None, Operation.OTHER, served_by, certain=False)
+        if served_by is not None and _OPAQUE.search(plain):
+            found = _NONE if _NO_CHAT_MODEL.search(plain) else _UNREADABLE
+        elif _BINARY.match(headers.get("content-type", "").lower()):
+            return None
+        else:
+            return Candidate(None, Operation.OTHER, served_by, certain=False)
     if found == _NONE:
         return None
     if found == _COUNT:
@@ -184,7 +189,7 @@ def _by_verb(path: str, found: str) -> str:
         return _COUNT if "count-tokens" in path else "anthropic.messages"
     if "publishers/mistralai/" in path:
         return "openai.chat"
-    return found if not re.search(r"imagen|veo|imagetext", path) else _NONE
+    return found if not _NO_CHAT_MODEL.search(path) else _NONE
 
 
 def _look_get(path: str, served_by: str | None, headers: Mapping[str, str]) -> Candidate | None:
@@ -194,13 +199,13 @@ def _look_get(path: str, served_by: str | None, headers: Mapping[str, str]) -> C
             return None
         return Candidate(name, OPERATIONS[name], served_by, certain=True)
     polled = _POLL.search(path)
-    if polled is None:
+    if polled is None or (served_by is None and not polled[2].startswith("resp_")):
         return None
     name = "openai.responses" if polled[1] == "responses" else "google.interactions"
     return Candidate(name, OPERATIONS[name], served_by, certain=True, poll=True)
 
 
-_POLL = re.compile(r"/(responses|interactions)/((?:resp|rs)?_?[a-z0-9_=-]{12,})$")
+_POLL = re.compile(r"/(responses|interactions)/([a-z0-9_=-]{12,})$")
 
 
 def _socket(path: str) -> str | None:
@@ -222,28 +227,42 @@ def settle(
     status: int | None,
     response_head: bytes,
 ) -> Candidate | None:
-    """The final word, once the decoded request body and the answer's decoded first kilobytes are there.
+    """What an exchange is, by its decoded request body and the answer's decoded first kilobytes.
 
-    A `wire_format` of None with `Operation.OTHER` is an LLM call that can't be read; None is no LLM call.
+    `body` is None when it was not kept, `response_head` empty while there is no answer. A `wire_format` of
+    None with `Operation.OTHER` is an LLM call that can't be read; None is no LLM call. What comes back
+    `certain` is final; else the request alone said it, and the answer may say something else: ask again.
     """
-    if candidate.poll or candidate.operation is Operation.COUNT_TOKENS:
+    if candidate.poll:
+        return candidate if _is_polled(candidate, response_head) else None
+    if candidate.operation is Operation.COUNT_TOKENS or method.upper() == "GET":
         return candidate
-    if method.upper() == "GET":
+    if candidate.certain and candidate.wire_format is None:
         return candidate
     plain = plain_path(path)
     asked = shapes.of_request(body or b"")
-    answered = shapes.of_answer(response_head)
-    if candidate.certain and candidate.wire_format is None:
-        return candidate
-    name = shapes.agree(candidate.wire_format, candidate.certain, plain, headers, asked, answered)
-    known = candidate.served_by is not None
+    case = Case(
+        suggested=candidate.wire_format,
+        certain=candidate.certain,
+        known=candidate.served_by is not None,
+        path=plain,
+        headers=headers,
+        asked=asked,
+        body=body,
+        head=response_head,
+        status=status,
+    )
+    name = decide(case)
     if name is None:
-        if shapes.is_llm(asked, answered, known=known, status=status):
-            return replace(candidate, wire_format=None, operation=Operation.OTHER, certain=True)
         return None
-    if candidate.certain and not known and body and not asked.fits(name) and answered is None:
-        return None
-    return replace(candidate, wire_format=name, operation=_operation(name, plain, asked), certain=True)
+    final = bool(response_head) or status is not None or is_settled(case, name)
+    if name == _UNREADABLE:
+        return replace(candidate, wire_format=None, operation=Operation.OTHER, certain=final)
+    return replace(candidate, wire_format=name, operation=_operation(name, plain, asked), certain=final)
+
+
+def _is_polled(candidate: Candidate, head: bytes) -> bool:
+    return not head or of_answer(head) == candidate.wire_format
 
 
 def _operation(name: str, path: str, asked: shapes.Asked) -> Operation:

@@ -1,7 +1,6 @@
-"""What the bodies of LLM calls look like, whatever their address: shapes of requests and of answers.
+"""What the request bodies of LLM calls look like, whatever their address.
 
-Requests are split at their top level only, whole or damaged; answers are known by marks that no other
-format has, in their first kilobytes. Any bytes may come; nothing is raised.
+A body is split at its top level only, whole or damaged. Any bytes may come; nothing is raised.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import msgspec
 _SNIFFED = 16 * 1024
 _SNIFFED_END = 4 * 1024
 _DAMAGED = 64 * 1024
-_ANSWER_HEAD = 16 * 1024
 
 # gzip, zstd, zlib: a compressed body can't be judged here, so it may be one.
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
@@ -50,6 +48,8 @@ class Asked:
     model: str = ""
     roles: bool = False
     """Whether `messages` or `input` is a list of things that have a role."""
+    whole: bool = False
+    """Whether the body was read to its end: only then does a missing key say something."""
 
     def __bool__(self) -> bool:
         return bool(self.kinds)
@@ -112,7 +112,7 @@ def of_request(body: bytes) -> Asked:
     kinds = {key: bytes(value[:1]) for key, value in parts.items()}
     turns = parts.get("messages") or parts.get("input") or parts.get("contents")
     roles = turns is not None and _ROLES.search(bytes(turns[:8192])) is not None
-    return Asked(kinds, _text(raw.get("model")) or _text(raw.get("model_id")), roles)
+    return Asked(kinds, _text(raw.get("model")) or _text(raw.get("model_id")), roles, whole=True)
 
 
 def _text(raw: msgspec.Raw | None) -> str:
@@ -120,7 +120,7 @@ def _text(raw: msgspec.Raw | None) -> str:
         return ""
     try:
         return msgspec.json.decode(raw, type=str)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return ""
 
 
@@ -143,158 +143,3 @@ def _of_damaged(head: bytes) -> Asked:
                 named = _TOKEN.match(head, value.end() - 1)
                 model = named[1].decode("utf-8", "replace") if named and named[1] is not None else ""
     return Asked(kinds, model, _ROLES.search(head) is not None)
-
-
-# What only this format's answers say, first match wins.
-_MARKS: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (re.compile(rb'"object"\s*:\s*"chat\.completion'), "openai.chat"),
-    (re.compile(rb'"object"\s*:\s*"text[._]completion'), "openai.completions"),
-    (re.compile(rb'"object"\s*:\s*"response"|"type"\s*:\s*"response\.[a-z_]+"'), "openai.responses"),
-    (
-        re.compile(rb'"type"\s*:\s*"message_start"|"type"\s*:\s*"message"\s*,\s*"(?:role|id|model)"'),
-        "anthropic.messages",
-    ),
-    (
-        re.compile(rb'"(?:id|model|role)"\s*:\s*"[^"]*"\s*,\s*"type"\s*:\s*"message"\s*,'),
-        "anthropic.messages",
-    ),
-    (re.compile(rb'"type"\s*:\s*"completion"'), "anthropic.complete"),
-    (
-        re.compile(rb'"(?:candidates|promptFeedback)"\s*:\s*[\[{]|"usageMetadata"\s*:\s*\{'),
-        "google.generate_content",
-    ),
-    (
-        re.compile(rb'"object"\s*:\s*"interaction"|"event_type"\s*:\s*"(?:interaction|content|step)\.'),
-        "google.interactions",
-    ),
-    (
-        re.compile(rb'"output"\s*:\s*\{\s*"message"|:event-type..?.?(?:messageStart|contentBlockDelta)'),
-        "aws.converse",
-    ),
-    (
-        re.compile(rb'"generation_id"\s*:|"event_type"\s*:\s*"stream-start"|"type"\s*:\s*"message-start"'),
-        "cohere.chat",
-    ),
-    (re.compile(rb'"results"\s*:\s*\[\s*\{\s*"generated_text"'), "watsonx"),
-    (re.compile(rb'"created_at"\s*:[^{}]*"message"\s*:\s*\{'), "ollama.chat"),
-    (re.compile(rb'"created_at"\s*:[^{}]*"response"\s*:\s*"'), "ollama.generate"),
-    (
-        re.compile(rb'"object"\s*:\s*"(?:list|embedding)"(?=.{0,400}"embedding"\s*:)', re.DOTALL),
-        "openai.embeddings",
-    ),
-    (re.compile(rb'"choices"\s*:\s*\[\s*\{[^{}\[\]]*"(?:message|delta)"\s*:'), "openai.chat"),
-    (re.compile(rb'"choices"\s*:\s*\[\s*\{[^{}\[\]]*"text"\s*:'), "openai.completions"),
-)
-
-
-def of_answer(head: bytes) -> str | None:
-    """The wire format that an answer's first kilobytes speak; None when they don't say."""
-    head = head[:_ANSWER_HEAD]
-    return next((name for mark, name in _MARKS if mark.search(head)), None)
-
-
-_RESPONSES_ONLY = (
-    "instructions",
-    "max_output_tokens",
-    "previous_response_id",
-    "reasoning",
-    "text",
-    "store",
-    "tools",
-    "include",
-    "conversation",
-    "background",
-    "stream",
-)
-_COHERE_ONLY = ("chat_history", "preamble", "connectors", "prompt_truncation", "conversation_id", "documents")
-
-
-def of_both(asked: Asked) -> str | None:
-    """The wire format that a request's keys alone speak for; None when they fit several or none."""
-    if asked.has("contents") and asked.fits("google.generate_content"):
-        return "google.generate_content"
-    if asked.is_list("messages") and asked.roles:
-        if asked.has("anthropic_version", "system", "stop_sequences"):
-            return "anthropic.messages"
-        if asked.has("inferenceConfig", "toolConfig", "additionalModelRequestFields"):
-            return "aws.converse"
-        return "openai.chat" if asked.model else None
-    if asked.is_text("message") and asked.has(*_COHERE_ONLY):
-        return "cohere.chat"
-    if asked.has("prompt"):
-        if asked.has("max_tokens_to_sample"):
-            return "anthropic.complete"
-        return (
-            "openai.completions" if asked.model and asked.has("max_tokens", "stream", "temperature") else None
-        )
-    if asked.has("input") and asked.model:
-        if asked.roles or asked.has(*_RESPONSES_ONLY):
-            return "openai.responses"
-        if asked.has("encoding_format", "dimensions") or "embed" in asked.model:
-            return "openai.embeddings"
-    return None
-
-
-def agree(
-    suggested: str | None,
-    certain: bool,
-    path: str,
-    headers: Mapping[str, str],
-    asked: Asked,
-    answered: str | None,
-) -> str | None:
-    """The wire format on which path, request and answer agree best; None when nothing speaks for any."""
-    if certain and suggested is not None:
-        if answered is None or answered == suggested or not asked or asked.fits(suggested):
-            return _same_shape(suggested, answered, asked)
-        return answered if asked.fits(answered) else suggested
-    if path.endswith("/v1/chat") and answered == "openai.chat" and asked.fits("writer.chat"):
-        return "writer.chat"
-    if suggested is not None and asked.fits(suggested) and asked and answered in (None, suggested):
-        return suggested if answered or _stands_alone(suggested, headers, asked) else of_both(asked)
-    if answered is not None and (not asked or asked.fits(answered)):
-        return answered
-    if asked.is_list("messages") and headers.get("anthropic-version"):
-        return "anthropic.messages"
-    return of_both(asked)
-
-
-# Formats whose tail others use too, for other bodies.
-_SHARED: Mapping[str, frozenset[str]] = {
-    "ollama.chat": frozenset({"openai.chat", "openai.responses", "anthropic.messages"}),
-    "ollama.generate": frozenset({"openai.completions"}),
-    "openai.completions": frozenset({"openai.chat"}),
-    "ollama.embed": frozenset({"openai.embeddings"}),
-}
-
-
-def _same_shape(suggested: str, answered: str | None, asked: Asked) -> str:
-    if answered is not None and answered in _SHARED.get(suggested, ()) and asked.fits(answered):
-        return answered
-    if suggested == "openai.completions" and asked and not asked.has("prompt") and asked.is_list("messages"):
-        return "openai.chat"
-    if suggested == "openai.embeddings" and asked.model.startswith("voyage-"):
-        return "voyage.embed"
-    return suggested
-
-
-def _stands_alone(suggested: str, headers: Mapping[str, str], asked: Asked) -> bool:
-    """Whether a request is enough for a suggestion of the path, with no answer to confirm it."""
-    if suggested == "anthropic.messages":
-        return asked.roles and (bool(asked.model) or bool(headers.get("anthropic-version")))
-    if suggested == "cohere.chat":
-        return (asked.roles and bool(asked.model)) or asked.has(*_COHERE_ONLY)
-    return bool(asked.model) or suggested == "google.predict"
-
-
-def is_llm(asked: Asked, answered: str | None, *, known: bool, status: int | None) -> bool:
-    """Whether an exchange of no readable format looks like an LLM call all the same."""
-    if answered is not None:
-        return True
-    if asked.is_text("inputs") and asked.has("parameters"):
-        return True
-    if not known:
-        return False
-    return (asked.is_list("messages") and asked.roles) or asked.has(
-        "prompt", "contents", "conversationState", "provider_request", "chat_history"
-    )
