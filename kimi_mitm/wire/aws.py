@@ -23,10 +23,8 @@ _ERRORS = ("exception", "error")
 
 def model_in_path(path: str) -> tuple[str | None, bool]:
     """The model of a Bedrock path (an id, or an ARN with its slashes) and whether a stream is asked for."""
-    match = _PATH.search(path)
-    if match is None:
-        return None, False
-    return unquote(match["model"]), match["verb"] in _STREAMED
+    match = _PATH.search(unquote(path))
+    return (match["model"], match["verb"] in _STREAMED) if match else (None, False)
 
 
 def is_failure(name: str | None) -> bool:

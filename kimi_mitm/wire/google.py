@@ -28,12 +28,12 @@ _CLIENT_TOOLS = frozenset(
 def model_in_path(path: str) -> tuple[str | None, bool]:
     """The model of a `…/models/{model}:{verb}` path and whether the verb asks for a stream. A tuned model
     or an endpoint keeps its kind, for its name alone tells nothing."""
+    path = unquote(path)
     match = _PATH.search(path)
     if match is None:
         verb = _VERB.search(path)
         return None, verb is not None and _streams(verb["verb"])
-    name = unquote(match["name"])
-    model = name if match["kind"] == "models" else f"{match['kind']}/{name}"
+    model = match["name"] if match["kind"] == "models" else f"{match['kind']}/{match['name']}"
     return model, _streams(match["verb"])
 
 

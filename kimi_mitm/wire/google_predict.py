@@ -13,6 +13,7 @@ from kimi_mitm.wire.format import Format, Target, WireError
 from kimi_mitm.wire.google import model_in_path
 from kimi_mitm.wire.values import body, count, first, get, items, text, total
 
+_STATED = ("read", "written")
 _MEDIA_MODELS = ("imagen", "imagegeneration", "veo-", "lyria", "virtual-try-on", "imagetext")
 
 
@@ -31,15 +32,26 @@ class PredictReader(Draft):
             "read": get(tokens, "inputTokenCount", "totalTokens"),
             "written": get(tokens, "outputTokenCount", "totalTokens"),
         }
-        self.keep(stated, *stated)
-        predictions = items(doc.get("predictions"))
+        self.keep(stated, *_STATED)
+        made = doc.get("predictions")
+        predictions = [made] if isinstance(made, dict) else items(made)
         embedded = total(*(_embedded(prediction) for prediction in predictions))
         self.keep({"embedded": embedded}, "embedded")
         prediction = predictions[0] if predictions else None
+        if get(prediction, "choices") is not None:
+            self._chat(prediction)
         self.say(prediction)
         self.say(get(prediction, "content"))
         self.say(get(prediction, "candidates", 0, "content"))
         self.complete = True
+
+    def _chat(self, completion: Any) -> None:
+        """A model that the user deployed may answer as OpenAI's chat does."""
+        usage = get(completion, "usage")
+        self.keep({"read": get(usage, "prompt_tokens"), "written": get(usage, "completion_tokens")}, *_STATED)
+        choice = get(completion, "choices", 0)
+        self.say(first(choice, "text") or get(choice, "message", "content"))
+        self.finish_reason = text(get(choice, "finish_reason"))
 
     def usage(self) -> Usage:
         """The figures; those of embeddings are the sum over the texts."""

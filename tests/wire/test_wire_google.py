@@ -175,6 +175,7 @@ def test_a_page_instead_of_an_answer_is_a_problem() -> None:
         ("/v1beta/tunedModels/mine-1:generateContent", "tunedModels/mine-1", False),
         ("/v1/projects/p/locations/l/endpoints/123:streamGenerateContent", "endpoints/123", True),
         ("/proxy/gemini/v1beta/models/google/gemini-3-pro:generateContent", "google/gemini-3-pro", False),
+        ("/v1beta/models/gemini-2.5-pro%3AgenerateContent", "gemini-2.5-pro", False),
         ("/v1internal:streamGenerateContent", None, True),
         ("/elsewhere", None, False),
     ],

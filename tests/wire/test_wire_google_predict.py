@@ -36,6 +36,15 @@ def test_embeddings_state_tokens_one_by_one() -> None:
     assert whole(PREDICT, {"predictions": [embedded(4), embedded(3.0)]}).usage == Usage(input_tokens=7)
 
 
+def test_a_deployed_model_may_answer_as_openai_does() -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    made = {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}}
+    for predictions in (made, [made]):
+        found = whole(PREDICT, {"predictions": predictions})
+        assert (found.text, found.finish_reason) == ("Hi", "stop")
+        assert found.usage == Usage(input_tokens=3, output_tokens=1, total_tokens=4)
+
+
 def test_a_streamed_prediction() -> None:
     docs = [{"outputs": [{"structVal": {"content": {"stringVal": [piece]}}}]} for piece in ("Hel", "lo")]
     data = json.dumps(docs).encode()
