@@ -1,14 +1,15 @@
 """OpenAI's usage object and its many dialects → `Usage`.
 
 Cached tokens are inside the prompt's count, reasoning inside the completion's. Where a provider's
-total is larger than prompt and completion together, the difference is named by what is beside it:
-xAI leaves reasoning out of the completion, Mistral audio out of the prompt.
+total is larger than prompt and completion together, a part that makes up the difference stands
+outside: xAI leaves reasoning out of the completion, Mistral audio out of the prompt, Grok on Azure
+cached tokens out of the prompt.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from kimi_mitm.records import NO_USAGE, Usage
@@ -37,6 +38,8 @@ _CACHED = (
     "cached_prompt_text_tokens",
 )
 _CACHE_WRITTEN = ("cache_write_tokens", "cache_creation_input_tokens", "cache_creation_tokens")
+_TICKS = 10**10
+"""xAI's units in a dollar."""
 _DEEPEST = 3
 
 
@@ -60,27 +63,48 @@ def usage(stated: dict[str, Any], hides_thinking: bool = False) -> Usage:
     of_input, of_output = first(stated, *_INPUT_DETAILS), first(stated, *_OUTPUT_DETAILS)
     given, made = _count(stated, _INPUT), _count(stated, _OUTPUT)
     reasoning = _either(of_output, stated, ("reasoning_tokens",))
+    cached = _either(of_input, stated, _CACHED)
     whole = count(stated.get("total_tokens"))
     if given is not None and made is not None:
-        over = whole - given - made if whole is not None else 0
-        if over > 0:
-            if over == reasoning:
-                made += over
-            elif over == _count(of_input, ("audio_tokens",)):
-                given += over
+        over = whole - given - made if whole is not None else None
+        audio = _count(of_input, ("audio_tokens",)) or 0
+        beside_input, beside_output = _outside(over, given, made, reasoning or 0, cached or 0, audio)
+        if over and not beside_input and not beside_output:
+            if "prompt_audio_seconds" in stated:
+                beside_input = over
             elif hides_thinking and not reasoning:
-                made, reasoning = made + over, over
-    return replace(
-        settle(
-            input=given,
-            output=made,
-            cache_read=_either(of_input, stated, _CACHED),
-            cache_write=_either(of_input, stated, _CACHE_WRITTEN),
-            reasoning=reasoning,
-            total_tokens=whole,
-        ),
-        cost_usd=_cost(stated),
+                beside_output = reasoning = max(over, 0)
+        given, made = given + beside_input, made + beside_output
+    known = settle(
+        input=given,
+        output=made,
+        cache_read=cached,
+        cache_write=_either(of_input, stated, _CACHE_WRITTEN),
+        reasoning=reasoning,
+        total_tokens=whole,
     )
+    return replace(known, cost_usd=_cost(stated))
+
+
+def _outside(
+    over: int | None, given: int, made: int, reasoning: int, cached: int, audio: int
+) -> tuple[int, int]:
+    """What stands beside prompt and completion instead of inside them: such parts as make up the
+    difference to the total, or, without a total, such as are larger than what they would be a part of."""
+    if over is None:
+        return (cached if cached > given else 0), (reasoning if reasoning > made else 0)
+    if over <= 0:
+        return 0, 0
+    for of_input, of_output in (
+        (0, reasoning),
+        (audio, 0),
+        (cached, 0),
+        (cached, reasoning),
+        (audio, reasoning),
+    ):
+        if over == of_input + of_output:
+            return of_input, of_output
+    return 0, 0
 
 
 def _count(doc: Any, names: tuple[str, ...]) -> int | None:
@@ -93,8 +117,11 @@ def _either(details: Any, stated: dict[str, Any], names: tuple[str, ...]) -> int
 
 
 def _cost(stated: dict[str, Any]) -> Decimal | None:
-    """What the provider says that it charges (OpenRouter and gateways like it, Perplexity), in dollars.
+    """What the provider says that it charges (xAI, Perplexity, OpenRouter and gateways like it), in dollars.
     With a key of the user's own, OpenRouter's `cost` is its fee, and the model's price stands apart."""
+    ticks = _money(stated.get("cost_in_usd_ticks"), _TICKS)
+    if ticks is not None:
+        return ticks
     cost = stated.get("cost")
     if isinstance(cost, dict):
         return _money(cost.get("total_cost"))
@@ -106,11 +133,11 @@ def _cost(stated: dict[str, Any]) -> Decimal | None:
     return amount
 
 
-def _money(value: Any) -> Decimal | None:
+def _money(value: Any, units: int = 1) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
+        amount = Decimal(str(value)) / units
+    except ArithmeticError:
         return None
     return amount if amount.is_finite() and 0 <= amount < 1_000_000 else None
