@@ -18,7 +18,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from kimi_mitm.match import LOG_PREFIX, WINDOW, Fit, WireExchange, distance, fit, log_exchange, overlap
+from kimi_mitm.match import (
+    LOG_PREFIX,
+    WINDOW,
+    Fit,
+    WireExchange,
+    distance,
+    earliest,
+    fit,
+    log_exchange,
+    overlap,
+)
 from kimi_mitm.nearby import Nearby
 from kimi_mitm.records import Reading
 
@@ -111,7 +121,7 @@ class Joiner:
 
     def reading(self, reading: Reading) -> Outcome:
         """Takes a record; one that isn't `Joined` at once may be later: see `exchange` and `late`."""
-        if reading.title and not reading.usage and reading.problem is None:
+        if is_note(reading):
             return OfSession(reading)
         outcome = self._decide(reading)
         if isinstance(outcome, Joined):
@@ -141,7 +151,7 @@ class Joiner:
                 self._retry(self._exchanges.get(outcome.exchange_id))
             elif isinstance(outcome, Ambiguous):
                 self.counts.ambiguous += 1
-            else:
+            elif reading.usage or reading.problem:
                 alone.append(reading)
                 self._stand_alone(reading)
         return alone
@@ -176,7 +186,7 @@ class Joiner:
     def _fitting(self, reading: Reading, *, last: bool) -> list[tuple[Fit, WireExchange]]:
         """Every exchange that the record may be of and that has none of this log yet. In the end, one
         that still runs isn't among them: its record could not have been written."""
-        start = min(reading.started_at or reading.at, reading.at) - self.window
+        start = earliest(reading, self.window)
         names = dict.fromkeys(self._near.between(start, reading.at + self.window))
         if not last:
             names.update(self._running)
@@ -187,7 +197,7 @@ class Joiner:
                 continue
             if reading.user is None and exchange.user is not None and len(self._users) > 1:
                 continue
-            if last and name in self._running and not _at_start(reading):
+            if last and name in self._running and not at_start(reading):
                 continue
             if grade := fit(reading, exchange, self.window):
                 found.append((grade, exchange))
@@ -242,7 +252,7 @@ class Joiner:
         self._stop_waiting(reading.key)
         self._waiting[reading.key] = reading
         self._waiting_ids.update(dict.fromkeys(reading.ids, reading.key))
-        self._waiting_near.put(reading.key, min(reading.started_at or reading.at, reading.at), reading.at)
+        self._waiting_near.put(reading.key, earliest(reading, self.window), reading.at)
         if len(self._waiting) > _MOST_WAITING:
             self._stop_waiting(next(iter(self._waiting)))
             self.counts.dropped += 1
@@ -283,13 +293,9 @@ def _log(reading: Reading) -> str:
     return reading.log or reading.client or ""
 
 
-def _at_start(reading: Reading) -> bool:
-    return reading.started_at == reading.at
-
-
 def _decided(reading: Reading, top: Iterable[WireExchange]) -> bool:
     """Whether nothing runs that may yet turn out to be nearest."""
-    return _at_start(reading) or all(exchange.ended_at is not None for exchange in top)
+    return at_start(reading) or all(exchange.ended_at is not None for exchange in top)
 
 
 def _ambiguous(reading: Reading, exchanges: Iterable[str], why: str) -> Ambiguous:

@@ -26,6 +26,9 @@ LIBRARIES: Final = frozenset(
 )
 """What the wire calls a client that sends nothing of its own; SDKs by language (`openai-python`) likewise."""
 _SDK_ENDS: Final = ("-python", "-js", "-go", "-java", "-dotnet", "-ruby")
+TIMELESS_LOGS: Final = {"continue-sessions": timedelta(hours=2)}
+"""Logs whose records have no time but their file's, which may be that of a later record: how much earlier
+an exchange with equal figures may have ended."""
 OTHER_SESSION_IDS: Final = frozenset({"crush"})
 """Clients whose session on the wire (Crush: a hash) isn't the one in their log."""
 
@@ -132,9 +135,25 @@ def _contradicts(reading: Reading, exchange: WireExchange) -> bool:
     return only_failed and exchange.ended_at is not None and not exchange.failed
 
 
+def earliest(reading: Reading, window: timedelta = WINDOW) -> datetime:
+    """No exchange that ended before this time fits the record."""
+    span = TIMELESS_LOGS.get(reading.log or "", timedelta(0))
+    return min(reading.started_at or reading.at, reading.at) - max(window, span)
+
+
+def is_note(reading: Reading) -> bool:
+    """Whether it says nothing of any call. (Continue's chats have no figures, but they are calls.)"""
+    return not (reading.usage or reading.ids or reading.problem or reading.side is not None)
+
+
+def at_start(reading: Reading) -> bool:
+    """Whether its time is that of the request, as Cline's extension writes it."""
+    return reading.started_at == reading.at
+
+
 def distance(reading: Reading, exchange: WireExchange) -> float:
     """Seconds between the record's time and the moment of the exchange that it speaks of."""
-    if reading.started_at == reading.at or exchange.ended_at is None:
+    if at_start(reading) or exchange.ended_at is None:
         return abs((reading.at - exchange.started_at).total_seconds())
     return abs((reading.at - exchange.ended_at).total_seconds())
 
@@ -155,10 +174,12 @@ def is_library(client: str) -> bool:
 def _in_time(reading: Reading, exchange: WireExchange, window: timedelta, *, equal: bool) -> bool:
     """A record with a start is of an exchange within its span; one whose start is its time is written
     when the request is made; others when the answer is complete."""
+    if equal and exchange.ended_at is not None and reading.log in TIMELESS_LOGS:
+        return timedelta(0) <= reading.at - exchange.ended_at <= TIMELESS_LOGS[reading.log]
     early = _EARLY if reading.at.microsecond else _EARLY_SECONDS
     begun, start = reading.started_at, exchange.started_at
-    if begun is not None and begun == reading.at:
-        return -early <= start - begun <= window
+    if at_start(reading):
+        return -early <= start - reading.at <= window
     if begun is not None and start < begun - early:
         return False
     if reading.at < start - early:

@@ -173,7 +173,7 @@ def test_the_wait_ends_when_an_id_is_known() -> None:
 
 def test_what_is_left_over_ties_what_was_ambiguous() -> None:
     made = joiner(wire("a", 0, 1, usage=Usage(input_tokens=7)), wire("b", 0.5, 1.5))
-    made.reading(log("k2", at=1.6, tokens=None))
+    made.reading(log("k2", at=1.6, usage=Usage(output_tokens=3)))
 
     made.reading(log("k1", at=1.1, usage=Usage(input_tokens=7)))
 

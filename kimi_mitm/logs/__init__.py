@@ -7,7 +7,27 @@ from __future__ import annotations
 
 from typing import Final
 
-from kimi_mitm.logs import claude_code, codex, gemini_cli, kimi_cli, kimi_code, qwen_code
+from kimi_mitm.logs import (
+    aider,
+    claude_code,
+    cline,
+    codex,
+    continue_cli,
+    continue_ide,
+    copilot,
+    crush,
+    gemini_cli,
+    goose,
+    kilo_code,
+    kimi_cli,
+    kimi_code,
+    llm,
+    opencode,
+    pi,
+    qwen_code,
+    roo_code,
+    vibe,
+)
 from kimi_mitm.logs.source import LogSource
 
 SOURCES: Final[tuple[LogSource, ...]] = (
@@ -17,4 +37,17 @@ SOURCES: Final[tuple[LogSource, ...]] = (
     *kimi_cli.SOURCES,
     *kimi_code.SOURCES,
     *qwen_code.SOURCES,
+    *aider.SOURCES,
+    *cline.SOURCES,
+    *continue_cli.SOURCES,
+    *continue_ide.SOURCES,
+    *copilot.SOURCES,
+    *crush.SOURCES,
+    *goose.SOURCES,
+    *kilo_code.SOURCES,
+    *llm.SOURCES,
+    *opencode.SOURCES,
+    *pi.SOURCES,
+    *roo_code.SOURCES,
+    *vibe.SOURCES,
 )
