@@ -23,11 +23,14 @@ from kimi_mitm.match import (
     WINDOW,
     Fit,
     WireExchange,
+    at_start,
     distance,
     earliest,
     fit,
+    is_note,
     log_exchange,
     overlap,
+    slot,
 )
 from kimi_mitm.nearby import Nearby
 from kimi_mitm.records import Reading
@@ -193,7 +196,7 @@ class Joiner:
         found = []
         for name in names:
             exchange = self._exchanges[name]
-            if self._taken.get(name, {}).get(_log(reading), reading.key) != reading.key:
+            if self._taken.get(name, {}).get(slot(reading), reading.key) != reading.key:
                 continue
             if reading.user is None and exchange.user is not None and len(self._users) > 1:
                 continue
@@ -207,12 +210,12 @@ class Joiner:
         home = self._homes.pop(reading.key, None)
         old = home[0] if home else None
         if old is not None and old != exchange_id:
-            self._taken.get(old, {}).pop(_log(reading), None)
+            self._taken.get(old, {}).pop(slot(reading), None)
         self._homes[reading.key] = (exchange_id, by)
         if len(self._homes) > _MOST_KEYS:
             self._homes.popitem(last=False)
         if exchange_id in self._exchanges:
-            self._taken.setdefault(exchange_id, {}).setdefault(_log(reading), reading.key)
+            self._taken.setdefault(exchange_id, {}).setdefault(slot(reading), reading.key)
         if home is None:
             self.counts.by_id += by == "id"
             self.counts.by_time += by == "time"
@@ -245,7 +248,7 @@ class Joiner:
         exchange = log_exchange(reading)
         self._add(exchange)
         self._homes[reading.key] = (exchange.id, "id" if reading.ids else "time")
-        self._taken[exchange.id] = {_log(reading): reading.key}
+        self._taken[exchange.id] = {slot(reading): reading.key}
         self._retry(exchange)
 
     def _wait(self, reading: Reading) -> None:
@@ -287,10 +290,6 @@ class Joiner:
             if self._by_id.get(known) == name:
                 del self._by_id[known]
         return name
-
-
-def _log(reading: Reading) -> str:
-    return reading.log or reading.client or ""
 
 
 def _decided(reading: Reading, top: Iterable[WireExchange]) -> bool:

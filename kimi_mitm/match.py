@@ -146,6 +146,11 @@ def is_note(reading: Reading) -> bool:
     return not (reading.usage or reading.ids or reading.problem or reading.side is not None)
 
 
+def slot(reading: Reading) -> str:
+    """Which log a record is of: an exchange takes one record of each."""
+    return reading.log or reading.client or ""
+
+
 def at_start(reading: Reading) -> bool:
     """Whether its time is that of the request, as Cline's extension writes it."""
     return reading.started_at == reading.at
