@@ -21,9 +21,8 @@ from kimi_mitm.logs.source import File, LogSource, Place, State
 from kimi_mitm.records import Problem, Reading, Source, Usage
 
 CLIENT: Final = "codex"
-_MARKS: Final = tuple(
-    f'"{kind}"'.encode()
-    for kind in ("token_usage_record", "token_count", "turn_context", "session_meta", "task_started", "error")
+_MARKS: Final = re.compile(
+    rb'"(?:token_usage_record|token_count|turn_context|session_meta|task_started|error)"'
 )
 _THREAD: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl$")
 _KEPT: Final = ("thread", "session", "version", "folder", "branch", "subagent", "model")
@@ -47,8 +46,7 @@ class CodexReader:
     def feed(self, line: bytes, number: int) -> Iterator[Reading]:
         self._file.tally.seen += 1
         # Marks stand near the start: long lines hold text and images, and are never looked through.
-        head = line[:400]
-        if not any(mark in head for mark in _MARKS) or (doc := decode(line)) is None:
+        if not _MARKS.search(line, 0, 400) or (doc := decode(line)) is None:
             return
         payload, at = table(doc, "payload"), iso_time(doc.get("timestamp")) or self._file.modified
         kind = doc.get("type") if doc.get("type") != "event_msg" else payload.get("type")

@@ -105,10 +105,10 @@ def test_reading_again_changes_nothing(source: LogSource, file: Any) -> None:
 @pytest.mark.parametrize(("source", "file"), found())
 def test_readings_say_where_they_are_from(source: LogSource, file: Any) -> None:
     for reading in read_whole(source, file, None, Tally()):
-        assert reading.origin.startswith((f"{file.path}:", f"{file.path}#"))
+        assert reading.origin.startswith(file.path)
         assert reading.client == source.client
         assert reading.log == source.name
-        assert reading.key.startswith(f"{source.client}:")
+        assert reading.key.startswith((f"{source.client}:", f"{source.name}:"))
         assert reading.at.tzinfo is UTC
 
 
