@@ -194,7 +194,8 @@ def _settle(name: str, candidates: Sequence[Candidate]) -> Settled | None:
             return _settled(name, candidate, 1, Source.USAGE)
     for candidate in having:
         reading = candidate.reading
-        if reading.source is Source.LOGS and reading.reported and reading.joined_by == "id":
+        copied = reading.source is Source.LOGS and reading.reported and reading.joined_by == "id"
+        if copied and not _is_floor(name, reading):
             return _settled(name, candidate, 2, Source.USAGE, via="logs")
     fresh = [c for c in having if c.fresh]
     if fresh:
@@ -205,7 +206,7 @@ def _settle(name: str, candidates: Sequence[Candidate]) -> Settled | None:
 
 def _by_priority(name: str, fresh: Sequence[Candidate]) -> Settled:
     """Rules 3 and 4; `fresh` is in falling rank."""
-    floors = [c for c in fresh if c.reading.lower_bound and name in ("input_tokens", "total_tokens")]
+    floors = [c for c in fresh if _is_floor(name, c.reading)]
     firm = [c for c in fresh if c not in floors]
     if not firm:
         best = max(floors, key=lambda c: (c.priority, getattr(c.reading.usage, name)))
@@ -215,6 +216,10 @@ def _by_priority(name: str, fresh: Sequence[Candidate]) -> Settled:
         if floor.priority > firm[0].priority and getattr(floor.reading.usage, name) > found.value:
             return _settled(name, floor, 3, floor.reading.source)
     return found
+
+
+def _is_floor(name: str, reading: Reading) -> bool:
+    return reading.lower_bound and name in ("input_tokens", "total_tokens")
 
 
 def _hybrid(name: str, firm: Sequence[Candidate]) -> Settled | None:

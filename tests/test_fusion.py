@@ -67,6 +67,16 @@ def test_a_log_joined_by_time_or_of_estimates_does_not(more: dict[str, Any]) -> 
     assert (got.rule, got.source, got.usage.input_tokens) == (3, PROXY, 1000)
 
 
+def test_a_log_that_lacks_the_cached_tokens_settles_the_output_only() -> None:
+    usage = Usage(input_tokens=900, output_tokens=70)
+    log = reading(LOGS, usage=usage, reported=True, joined_by="id", lower_bound=True)
+
+    got = fused(log, reading(PROXY, 1000))
+
+    assert (got.source, got.usage.input_tokens) == (PROXY, 1000)
+    assert (got.figures["output_tokens"].rule, got.usage.output_tokens) == (2, 70)
+
+
 @pytest.mark.parametrize(
     ("sources", "winner"),
     [
