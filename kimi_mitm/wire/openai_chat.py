@@ -12,12 +12,13 @@ from typing import Any
 
 from kimi_mitm.records import Operation, Request, Usage
 from kimi_mitm.wire import problem
-from kimi_mitm.wire.draft import Draft
+from kimi_mitm.wire.draft import Draft, settle
 from kimi_mitm.wire.format import Format, Target
 from kimi_mitm.wire.openai_usage import merge, usage
 from kimi_mitm.wire.values import body, count, digits, dump, first, get, items, text
 
 _MEDIA = frozenset({"image_url", "input_audio", "video_url", "file", "document_url", "image"})
+_SEARCHES = ("web_search_options", "search_parameters", "plugins")
 _SCHEMAS = frozenset({"json_schema", "json_object"})
 
 
@@ -26,7 +27,7 @@ def read_request(data: bytes, target: Target) -> Request:
     doc = body(data)
     messages = items(doc.get("messages"))
     hidden = {"remote_media"} if any(_has_remote_media(message) for message in messages) else set()
-    if doc.get("web_search_options") or doc.get("plugins") or doc.get("search_parameters"):
+    if any(doc.get(name) is not None for name in _SEARCHES):
         hidden.add("server_tools")
     return Request(
         model=text(doc.get("model")),
@@ -154,9 +155,9 @@ class ChatReader(Draft):
 
     def _usage_of_headers(self) -> Usage:
         """Text Generation Inference states its counts in headers too."""
-        return Usage(
-            input_tokens=digits(self.headers.get("x-prompt-tokens")),
-            output_tokens=digits(self.headers.get("x-generated-tokens")),
+        return settle(
+            input=digits(self.headers.get("x-prompt-tokens")),
+            output=digits(self.headers.get("x-generated-tokens")),
         )
 
 
