@@ -4,6 +4,8 @@ Since 0.169 each answer has a `token_usage_record` with the provider's response 
 `token_count` events, which carry the last answer's usage and the thread's running total, and repeat it
 at every new turn: an event whose total has not moved says nothing new. Where both are written, the
 total of the first makes the second such a repetition. Totals go on when a thread is resumed.
+A fork, or a sub-agent, may begin with a copy of its parent's lines, stamped with the moment of copying:
+those are the parent's answers, and are left to its own file.
 Usage is OpenAI's: cached tokens in the input, reasoning in the output.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from kimi_mitm.logs.figures import Figures, with_error_figures
@@ -22,9 +24,10 @@ from kimi_mitm.records import Problem, Reading, Source, Usage
 
 CLIENT: Final = "codex"
 _MARKS: Final = re.compile(
-    rb'"(?:token_usage_record|token_count|turn_context|session_meta|task_started|error)"'
+    rb'"(?:token_usage_record|token_count|turn_context|session_meta|task_started|thread_name_updated|error)"'
 )
 _THREAD: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl$")
+_COPYING: Final = timedelta(seconds=1)
 _KEPT: Final = ("thread", "session", "version", "folder", "branch", "subagent", "model")
 
 
@@ -38,10 +41,12 @@ class CodexReader:
         self._known: dict[str, str | None] = {"thread": found[1] if found else None}
         self._known |= {name: text(state, name) for name in _KEPT if text(state, name)}
         self._window = self._figures.tokens(state.get("window"))
+        self._copied_until = iso_time(state.get("copied_until"))
         self._total = {name: value for name, value in table(state, "total").items() if isinstance(value, int)}
 
     def state(self) -> State:
-        return {**self._known, "window": self._window, "total": self._total}
+        copied = self._copied_until.isoformat() if self._copied_until else None
+        return {**self._known, "window": self._window, "total": self._total, "copied_until": copied}
 
     def feed(self, line: bytes, number: int) -> Iterator[Reading]:
         self._file.tally.seen += 1
@@ -58,15 +63,19 @@ class CodexReader:
             yield from self._count(payload, at, number)
         elif kind == "error" and text(payload, "message"):
             yield from self._error(payload, at, number)
+        elif kind == "thread_name_updated":
+            yield from self._name(payload, at, number)
         else:
-            self._context(kind, payload)
+            self._context(kind, payload, at)
 
-    def _context(self, kind: Any, payload: dict[str, Any]) -> None:
+    def _context(self, kind: Any, payload: dict[str, Any], at: datetime) -> None:
         if kind == "session_meta":
             # A fork begins with its own record and goes on with a copy of the old thread's.
             if self._known.get("version"):
                 return
             source = payload.get("source")
+            if text(payload, "forked_from_id") or _subagent(source):
+                self._copied_until = at + _COPYING
             self._learn(
                 thread=text(payload, "id"),
                 session=text(payload, "session_id"),
@@ -91,8 +100,11 @@ class CodexReader:
         raw = table(payload, "usage")
         total = _totals(table(payload, "thread_token_usage"))
         self._total = total or _added(self._total, _totals(raw))
+        thread = text(payload, "thread_id")
+        if self._copied_until and thread != self._known["thread"]:
+            return
         usage = self._usage(raw)
-        self._learn(thread=text(payload, "thread_id"), session=text(payload, "session_id"))
+        self._learn(thread=thread, session=text(payload, "session_id"))
         response = text(payload, "response_id")
         if usage:
             key = response or self._position()
@@ -108,6 +120,8 @@ class CodexReader:
         if not last:
             last = {name: value - self._total.get(name, 0) for name, value in total.items()}
         self._total = total
+        if self._copied_until and at <= self._copied_until:
+            return
         if usage := self._usage(last):
             yield self._reading(usage, self._position(), at, number, ())
 
@@ -124,6 +138,13 @@ class CodexReader:
         reading = self._reading(Usage(), f"{self._known['thread']}:error:{at.isoformat()}", at, number, ())
         problem = Problem(str(kind), str(payload["message"])[:2000])
         yield with_error_figures(replace(reading, problem=problem))
+
+    def _name(self, payload: dict[str, Any], at: datetime, number: int) -> Iterator[Reading]:
+        thread = text(payload, "thread_id") or self._known["thread"]
+        if (name := text(payload, "thread_name")) and thread == self._known["thread"]:
+            self._file.tally.understood += 1
+            note = self._reading(Usage(), f"{thread}:title", at, number, ())
+            yield replace(note, reported=False, title=name)
 
     def _position(self) -> str:
         """Names an answer that has no id by where its thread's totals stood after it."""
