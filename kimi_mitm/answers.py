@@ -20,7 +20,7 @@ _MARKS: tuple[_Mark, ...] = (
     _mark(rb'"object"\s*:\s*"response"|"type"\s*:\s*"response\.[a-z_]+"', "openai.responses"),
     _mark(rb'"type"\s*:\s*"message_start"', "anthropic.messages"),
     _mark(rb'"type"\s*:\s*"message"\s*,\s*"(?:role|id|model)"', "anthropic.messages"),
-    _mark(rb'"(?:id|model|role)"\s*:\s*"[^"]*"\s*,\s*"type"\s*:\s*"message"\s*,', "anthropic.messages"),
+    _mark(rb'"(?:id|model|role)"\s*:\s*"[^"]{0,200}"\s*,\s*"type"\s*:\s*"message"\s*,', "anthropic.messages"),
     _mark(rb'"type"\s*:\s*"completion"', "anthropic.complete"),
     _mark(
         rb'"(?:candidates|promptFeedback)"\s*:\s*[\[{]|"usageMetadata"\s*:\s*\{', "google.generate_content"
@@ -47,12 +47,12 @@ _MARKS: tuple[_Mark, ...] = (
     ),
     _mark(rb'"finish_reason"\s*:\s*"(?:COMPLETE|MAX_TOKENS|TOOL_CALL|STOP_SEQUENCE)"', "cohere.chat"),
     _mark(rb'"results"\s*:\s*\[\s*\{\s*"generated_text"', "watsonx"),
-    _mark(rb'"created_at"\s*:[^{}]*"message"\s*:\s*\{', "ollama.chat"),
-    _mark(rb'"created_at"\s*:[^{}]*"response"\s*:\s*"', "ollama.generate"),
+    _mark(rb'"created_at"\s*:[^{}]{0,400}"message"\s*:\s*\{', "ollama.chat"),
+    _mark(rb'"created_at"\s*:[^{}]{0,400}"response"\s*:\s*"', "ollama.generate"),
     _mark(rb'^\s*\{\s*"embedding"\s*:\s*\[|"embeddings"\s*:\s*\[\s*\[', "ollama.embed"),
     _mark(rb'"object"\s*:\s*"(?:list|embedding)"(?=.{0,400}"embedding"\s*:)', "openai.embeddings"),
-    _mark(rb'"choices"\s*:\s*\[\s*\{[^{}\[\]]*"(?:message|delta)"\s*:', "openai.chat"),
-    _mark(rb'"choices"\s*:\s*\[\s*\{[^{}\[\]]*"text"\s*:', "openai.completions"),
+    _mark(rb'"choices"\s*:\s*\[\s*\{[^{}\[\]]{0,400}"(?:message|delta)"\s*:', "openai.chat"),
+    _mark(rb'"choices"\s*:\s*\[\s*\{[^{}\[\]]{0,400}"text"\s*:', "openai.completions"),
 )
 
 # Answers of models in formats that are not read (llama.cpp's own, Text Generation Inference).

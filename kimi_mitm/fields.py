@@ -7,6 +7,7 @@ is looked at. A body of 2 MB takes less than a millisecond.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ _LOOKED_AT = 16 * 1024
 _TEXT_LIMIT = 4096
 
 _TOP = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*"((?:[^"\\]|\\.){1,4000})', re.DOTALL)
+_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*"((?:[^"\\]++|\\.)++)', re.DOTALL)
 _NESTED = ("metadata", "client_metadata", "request", "requesty", "unbound_metadata")
 _PLAIN = (
     "model",
@@ -108,7 +109,7 @@ def _opening(source: dict[str, msgspec.Raw]) -> str:
 def _pieces(head: bytes) -> list[str]:
     if head.startswith(b'"'):
         return [_unescaped(head[1:].removesuffix(b'"'))]
-    return [_unescaped(found[1]) for found in _TEXT.finditer(head)][:4]
+    return [_unescaped(found[1]) for found in islice(_TEXT.finditer(head), 4)]
 
 
 def _unescaped(text: bytes) -> str:

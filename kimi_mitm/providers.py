@@ -18,6 +18,7 @@ from typing import Any
 UNKNOWN = "unknown"
 
 _LONGEST_NAME = 512
+_LONGEST_HOST = 262
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,10 @@ _FIREWORKS = re.compile(r"^accounts/[^/]+/(?:models|deployedmodels|deployments)/
 
 
 def clean_host(host: str) -> str:
-    """The host in lower case, without port, trailing dot or white space."""
+    """The host in lower case, without port, trailing dot or white space; empty when it is too long for a
+    name (RFC 1035)."""
+    if len(host) > _LONGEST_HOST:
+        return ""
     host = host.strip().lower()
     if host.count(":") == 1:
         host = host.partition(":")[0]

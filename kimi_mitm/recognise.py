@@ -144,7 +144,7 @@ def look(method: str, host: str, port: int, path: str, headers: Mapping[str, str
 
 def plain_path(path: str) -> str:
     """The path as it is compared: no query, decoded, lower-case, single slashes, none at the end."""
-    path = path.partition("?")[0].partition("#")[0]
+    path = path.partition("?")[0].partition("#")[0][-_LONGEST_PATH:]
     if "%" in path:
         path = unquote(path)
     if "//" in path:
@@ -152,6 +152,7 @@ def plain_path(path: str) -> str:
     return path.rstrip("/ ").lower()
 
 
+_LONGEST_PATH = 4096
 _SLASHES = re.compile(r"/{2,}")
 
 

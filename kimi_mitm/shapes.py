@@ -25,7 +25,7 @@ _KEYS = re.compile(
 _RPC = re.compile(rb'"jsonrpc"\s*:')
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"|[{}\[\]]', re.DOTALL)
+_TOKEN = re.compile(rb'"((?:[^"\\]++|\\.)*+)(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 _COLON = re.compile(rb"\s*:\s*(.?)", re.DOTALL)
 
 
