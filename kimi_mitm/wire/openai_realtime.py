@@ -68,6 +68,7 @@ class RealtimeTurns:
         self._session: dict[str, Any] = {}
         self._model = (target.query or {}).get("model")
         self._items: dict[str, Any] = {}
+        self._unnamed = 0
         self._dropped = False
         self._turns = 0
         self._open: dict[int, RealtimeReader] = {}
@@ -172,11 +173,23 @@ class RealtimeTurns:
     def _add(self, item: Any) -> None:
         if not isinstance(item, dict):
             return
-        name = text(item.get("id")) or f"#{len(self._items)}"
+        name = text(item.get("id"))
+        if name is None:
+            self._unnamed += 1
+            name = f"#{self._unnamed}"
+        elif name not in self._items:
+            self._forget_unnamed(item)
         self._items[name] = {**self._items.get(name, {}), **item}
         if len(self._items) > _MOST_ITEMS:
             self._dropped = True
             del self._items[next(iter(self._items))]
+
+    def _forget_unnamed(self, item: dict[str, Any]) -> None:
+        """The server restates an item that the client sent without an id under an id of its own."""
+        for name, known in self._items.items():
+            if name.startswith("#") and all(known.get(key) == item.get(key) for key in ("type", "role")):
+                del self._items[name]
+                return
 
     def _transcribe(self, doc: dict[str, Any]) -> None:
         """What was said takes its place in the conversation once it is known as text."""
