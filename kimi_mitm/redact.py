@@ -15,30 +15,14 @@ from kimi_mitm.clients import is_kept
 MASK = "[redacted]"
 
 _QUERY = frozenset(
-    {
-        "alt",
-        "api-version",
-        "api_version",
-        "beta",
-        "deployment",
-        "intent",
-        "limit",
-        "model",
-        "order",
-        "stream",
-        "version",
-        "after",
-        "include",
-        "location",
-    }
+    ["after", "alt", "api-version", "api_version", "beta", "deployment", "include", "intent", "limit"]
+    + ["location", "model", "order", "stream", "version"]
 )
 _PLAIN_VALUE = re.compile(r"[\w.:@/+-]{1,100}")
 
+# Telegram's bots and their like carry the key as a segment of the path.
 _PATH = re.compile(
-    r"/(?:bot\d+:[\w-]+|bot[\w:-]{20,})(?=/|$)"
-    r"|/(?:key|token|apikey|api-key|secret|auth)/[^/]+"
-    r"|(?<=/)[^/]*(?:sk-|AIza|gh[pousr]_|hf_|gsk_|nvapi-|eyJ)[\w.%:-]{8,}[^/]*",
-    re.IGNORECASE,
+    r"/(?:bot\d+:[\w-]+|bot[\w:-]{20,}|(?:key|token|apikey|api-key|secret)/[^/]+)(?=/|$)", re.IGNORECASE
 )
 
 
@@ -47,13 +31,11 @@ def url(url: str) -> str:
     (others keep their name, with no value), keys in the path masked."""
     try:
         parts = urlsplit(url.strip())
-        port = parts.port
     except ValueError:
         return text(_path(re.split(r"[?#]", url, maxsplit=1)[0].rpartition("@")[2]))
     host = parts.netloc.rpartition("@")[2] if parts.netloc else ""
     head = f"{parts.scheme}://{host}" if host else ""
     query = "&".join(_parameter(p) for p in parts.query.split("&")[:50] if p)
-    del port
     return head + _path(parts.path) + (f"?{query}" if query else "")
 
 
@@ -77,7 +59,7 @@ def _parameter(parameter: str) -> str:
 
 
 def _path(path: str) -> str:
-    return text(_PATH.sub(f"/{MASK}", path).replace(f"//{MASK}", f"/{MASK}"))
+    return text(_PATH.sub(f"/{MASK}", path))
 
 
 def headers(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -149,7 +131,7 @@ _VALUE = re.compile(
 _SCHEME = re.compile(r"[ \t]{1,4}(?P<secret>[\w.~+/-]{16,4096}={0,2})")
 _LOGIN = re.compile(r"[^\s/:@]{1,64}:(?P<secret>[^\s/@]{3,256})@")
 _PRIVATE = re.compile(r"[A-Z0-9 ]{0,40}PRIVATE KEY-----")
-_PRIVATE_END = "PRIVATE KEY-----"
+_BEGIN, _END = "-----BEGIN ", "-----END "
 _PLACEHOLDER = re.compile(
     r"(?:none|null|true|false|undefined|string|required|optional|redacted|filtered|xxx+|\*+|\.\.\.|your|example|"
     r"process\.env|os\.environ|env\.|self\.|this\.|config|settings|get|str\b|await\b|\[)",
@@ -157,7 +139,9 @@ _PLACEHOLDER = re.compile(
 )
 
 type _Rule = tuple[str, re.Pattern[str], bool]
-_EXACT: tuple[_Rule, ...] = tuple((lit, re.compile(f"(?P<secret>{rest})"), False) for lit, rest in _KEYS)
+_EXACT: tuple[_Rule, ...] = tuple(
+    (lit, re.compile(f"(?P<secret>{rest})", re.ASCII), False) for lit, rest in _KEYS
+)
 _LOWER: tuple[_Rule, ...] = (
     *((name, _VALUE, any_value) for name, any_value in _NAMES),
     ("bearer", _SCHEME, False),
@@ -207,15 +191,17 @@ def _is_secret(value: str, any_value: bool) -> bool:
 
 
 def _private_keys(s: str, spans: list[tuple[int, int]]) -> None:
-    at = s.find("-----BEGIN ")
+    """Adds what stands between a private key's first and last line; to the end of the text where the last
+    line is missing."""
+    at = s.find(_BEGIN)
     while at >= 0:
-        found = _PRIVATE.match(s, at + 11)
-        end = at + 11
+        found = _PRIVATE.match(s, at + len(_BEGIN))
+        end = at + len(_BEGIN)
         if found is not None:
-            close = s.find(_PRIVATE_END, found.end())
-            end = len(s) if close < 0 else close + len(_PRIVATE_END)
+            close = s.find(_END, found.end())
+            end = len(s) if close < 0 else close
             spans.append((found.end(), end))
-        at = s.find("-----BEGIN ", end)
+        at = s.find(_BEGIN, end)
 
 
 def _masked(s: str, spans: list[tuple[int, int]]) -> str:
