@@ -72,13 +72,13 @@ def _calculated(usage: Usage, seller: Provider, info: ModelInfo, at: datetime) -
 
     if usage.output_tokens is None and _charges_output(info, at):
         return None
-    counts = Counts(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens or 0,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-    )
     try:
+        counts = Counts(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens or 0,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+        )
         return info.calc_price(counts, seller, genai_request_timestamp=at).total_price
     except (ValueError, ArithmeticError, LookupError):
         return None

@@ -15,8 +15,10 @@ from kimi_mitm.clients import is_kept
 MASK = "[redacted]"
 
 _QUERY = frozenset(
-    ["after", "alt", "api-version", "api_version", "beta", "deployment", "include", "intent", "limit"]
-    + ["location", "model", "order", "stream", "version"]
+    (
+        *("after", "alt", "api-version", "api_version", "beta", "deployment", "include", "intent"),
+        *("limit", "location", "model", "order", "stream", "version"),
+    )
 )
 _PLAIN_VALUE = re.compile(r"[\w.:@/+-]{1,100}")
 
