@@ -7,15 +7,18 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kimi_mitm import link, notes, prices, prompts, settling, transcript
+from kimi_mitm import link, notes, owner, prices, prompts, settling, transcript
+from kimi_mitm.archivist import Archivist
+from kimi_mitm.door import Door
 from kimi_mitm.draft import Draft
 from kimi_mitm.events import Hub
 from kimi_mitm.faults import place_of
 from kimi_mitm.intake import Intake, Update
+from kimi_mitm.log_desk import LogDesk
 from kimi_mitm.records import Exchange, PartKind
 from kimi_mitm.render import exchange_json
 from kimi_mitm.session_book import SessionBook
@@ -26,8 +29,14 @@ from kimi_mitm.store import Store
 from kimi_mitm.store import exchanges as exchange_rows
 from kimi_mitm.tokens import Estimator
 from kimi_mitm.transcript import Said, Transcripts
+from kimi_mitm.vitals import Vitals
+
+if TYPE_CHECKING:
+    from kimi_mitm.control.service import Service
 
 log = logging.getLogger(__name__)
+
+_UPKEEP_S = 5.0
 
 
 @dataclass(slots=True)
@@ -48,16 +57,22 @@ class Desk:
         self._placed: dict[str, str] = {}
         self._transcripts = Transcripts()
         self.hub = Hub()
-        self.lost = link.Lost(bodies=0, frames=0, hurried=0, restarts=0)
-        self.recorded = 0
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, emit: Callable[[Any], None]) -> Intake:
         """Opens the store and everything on it; gives the intake, ready to be fed."""
         self.store = await Store.open(self._settings.db, self.say)
         self.estimator = Estimator(await self.store.learner())
         self.keeper = SessionKeeper(self._settings, self.store, self.hub)
-        await self.keeper.open(datetime.now(UTC))
-        self._outbox.put(link.Ready(control=None, store=self.store.trouble is None))
+        self.archivist = Archivist(self._settings, self.store, self.keeper, self.say)
+        self.logs = LogDesk(self._settings, self.store, self.keeper, self.hub, self._resettled, self.say)
+        self.vitals = Vitals(self.store, self.keeper, self.hub, self.logs)
+        await self._recover()
+        await self._open_control()
+        await self.logs.open()
+        self.logs.follow()
+        self._outbox.put(link.Ready(control=self.door.address, store=self.store.trouble is None))
+        self._tasks = [asyncio.create_task(self._look_after(), name="kimi upkeep")]
         self._warming = asyncio.create_task(asyncio.to_thread(self._warm), name="kimi warm-up")
         known = await self.store.known_exchanges() if self._settings.offline else frozenset()
         return Intake(self.estimator, emit, known=known)
@@ -67,11 +82,58 @@ class Desk:
         self.estimator.warm()
         prices.context_window("gpt-4o", "openai", "openai")
 
+    async def _recover(self) -> None:
+        """Takes over what an earlier run left: its live sessions, its unfinished exchanges."""
+        now = datetime.now(UTC)
+        await self.vitals.open()
+        if self.store.engine is not None and not self._settings.offline:
+            await self.store.close_open_exchanges(now, owner.is_gone)
+        await self.keeper.open(now)
+        await self.archivist.archive_ended()
+
+    def _service(self) -> Service:
+        from kimi_mitm.service import EngineService
+
+        return EngineService(self)
+
+    async def _open_control(self) -> None:
+        self.door = Door(self._settings, self._service)
+        if self._settings.offline:
+            return
+        try:
+            await self.door.open()
+        except OSError as e:
+            host, port = self._settings.control or ("", 0)
+            self.say(f"the control endpoint is off, {host}:{port} can't be had: {e.strerror or e}")
+
     async def close(self) -> None:
-        """Ends the sessions, writes what waits and lets go."""
+        """Ends and archives the sessions, writes what waits and lets go."""
+        for task in self._tasks:
+            task.cancel()
+        await self.logs.close()
         now = datetime.now(UTC)
         await self.keeper.change(lambda book: book.shutdown(now))
+        await self.archivist.archive_ended()
+        await self.door.close()
+        self.hub.close()
         await self.store.close(30.0)
+
+    async def _look_after(self) -> None:
+        """Idle sessions, archives, unjoined log records: every few seconds, whatever happens."""
+        swept = 0.0
+        while True:
+            await asyncio.sleep(_UPKEEP_S)
+            swept += _UPKEEP_S
+            try:
+                now = datetime.now(UTC)
+                if swept >= self._settings.session_check_interval:
+                    swept = 0.0
+                    await self.keeper.change(lambda book, at=now: book.sweep(at))
+                await self.archivist.archive_ended()
+                await self.archivist.write_current()
+                await self.logs.expire(now)
+            except Exception as e:
+                self.faulty(e)
 
     def say(self, text: str) -> None:
         """One line for mitmproxy's log."""
@@ -89,7 +151,9 @@ class Desk:
         for item in news:
             match item:
                 case link.Lost():
-                    self.lost = item
+                    self.vitals.lost = item
+                case link.Tls():
+                    self.vitals.passed.append(item.host)
                 case link.Gone():
                     await self._gone(item)
 
@@ -108,6 +172,7 @@ class Desk:
 
         await self.keeper.change(work, save)
         self._placed.update(result.placed)
+        self.vitals.under_way = len(self._placed)
         for exchange in result.started:
             self._tell("exchange:started", exchange, settled=False)
         for update in updates:
@@ -115,6 +180,7 @@ class Desk:
                 self.hub.publish("exchange:updated", exchange_json(self._with_session(update.draft.exchange)))
         for exchange, update in result.completed:
             self._completed(exchange, update)
+            await self.logs.seen(exchange, _ids(update.draft))
 
     def _batch(self, book: SessionBook, updates: Sequence[Update], now: datetime) -> Batch:
         batch = Batch()
@@ -138,7 +204,8 @@ class Desk:
         return batch
 
     def _completed(self, exchange: Exchange, update: Update) -> None:
-        self.recorded += 1
+        self.vitals.recorded(exchange)
+        self.archivist.changed(exchange.session_id)
         if not update.draft.pending:
             self._placed.pop(exchange.id, None)
         if update.learned:
@@ -157,6 +224,10 @@ class Desk:
 
             self.store.put(change)
 
+    async def _resettled(self, exchange: Exchange) -> None:
+        """A log settled what the wire left open."""
+        self._tell("exchange:completed", exchange, settled=True)
+
     async def _gone(self, gone: link.Gone) -> None:
         now = datetime.fromtimestamp(gone.at, UTC)
         await self.keeper.change(lambda book: book.disconnected(gone.conn, now))
@@ -167,6 +238,12 @@ class Desk:
     def _tell(self, kind: str, exchange: Exchange, *, settled: bool) -> None:
         self.hub.publish(kind, exchange_json(exchange))
         self._outbox.put(notes.note_of(exchange, settled=settled))
+
+
+def _ids(draft: Draft) -> frozenset[str]:
+    """Ids that logs may share with an exchange, from the answer's headers."""
+    names = ("request-id", "x-request-id", "x-amzn-requestid", "x-goog-request-id")
+    return frozenset(draft.response_headers[n] for n in names if n in draft.response_headers)
 
 
 def _seen(draft: Draft) -> Seen:

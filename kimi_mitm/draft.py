@@ -109,6 +109,7 @@ def complete(
     ended_at: float,
     broken: str | None,
     lost: int = 0,
+    response_headers: Mapping[str, str] | None = None,
 ) -> Draft:
     """The draft with its answer; figures are settled later, by fusion."""
     start = draft.exchange.started_at
@@ -130,7 +131,7 @@ def complete(
         error=_problem(answer, status, broken),
         notes=notes,
     )
-    return replace(draft, exchange=exchange, answer=answer)
+    return replace(draft, exchange=exchange, answer=answer, response_headers=response_headers or {})
 
 
 def with_usage(exchange: Exchange, usage: Usage) -> Exchange:

@@ -48,6 +48,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         desk = Desk(self._hello.settings, self._outbox)
         intake = await desk.open(self._emit)
+        _be_humble()
         thread = threading.Thread(target=self._take_in, args=(intake,), name="kimi-intake", daemon=True)
         thread.start()
         try:
@@ -102,7 +103,7 @@ class Engine:
 
 def main() -> int:
     """Runs an engine on standard input and output."""
-    _be_humble()
+    _leave_signals_alone()
     source = os.fdopen(os.dup(0), "rb", buffering=0)
     sink = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
@@ -117,9 +118,13 @@ def main() -> int:
 
 
 def _be_humble() -> None:
-    """The proxy comes first on the processor; the terminal's Ctrl+C is the proxy's to answer."""
+    """The proxy comes first on the processor."""
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(15)
+        os.nice(10)
+
+
+def _leave_signals_alone() -> None:
+    """The terminal's Ctrl+C is the proxy's to answer."""
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

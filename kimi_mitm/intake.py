@@ -293,6 +293,7 @@ class _Http:
                 ended_at=head.at,
                 broken=head.error,
                 lost=head.lost,
+                response_headers=self._answered.headers if self._answered else None,
             )
         )
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 
+@cache
 def this_process() -> str:
     """The name of this process."""
     pid = os.getpid()

@@ -8,6 +8,24 @@ from dataclasses import replace
 from kimi_mitm import draft as drafts
 from kimi_mitm import error_figures, fusion
 from kimi_mitm.records import Exchange, Reading, Source, Usage
+from kimi_mitm.render import money
+
+RULES = {
+    1: "reported on the wire",
+    2: "reported, by a log",
+    3: "highest priority",
+    4: "hybrid",
+    5: "last known",
+}
+"""Fusion's rules by number, in words."""
+_FIGURES = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "total_tokens",
+)
 
 
 def settle(exchange: Exchange, readings: Sequence[Reading]) -> Exchange:
@@ -21,6 +39,50 @@ def settle(exchange: Exchange, readings: Sequence[Reading]) -> Exchange:
         context_window=exchange.context_window or fused.about.context_window,
     )
     return drafts.priced(drafts.with_usage(known, fused.usage), fused.usage)
+
+
+def wire_readings(exchange: Exchange) -> list[Reading]:
+    """The wire's own readings of an exchange that has ended, made anew from its record."""
+    at = exchange.ended_at or exchange.started_at
+    common = {
+        "at": at,
+        "origin": f"flow:{exchange.flow_id}",
+        "client": exchange.client,
+        "model": exchange.model,
+    }
+    found = error_readings(exchange)
+    if exchange.estimated_input_tokens is not None and exchange.error is None:
+        output = exchange.output_tokens if exchange.source is Source.PROXY else None
+        guess = Usage(input_tokens=exchange.estimated_input_tokens, output_tokens=output)
+        found.append(
+            Reading(source=Source.PROXY, reported=False, key=f"proxy:{exchange.id}", usage=guess, **common)
+        )
+    if exchange.source is Source.USAGE and exchange.via is None:
+        usage = Usage(**{name: getattr(exchange, name) for name in _FIGURES})
+        found.append(
+            Reading(source=Source.USAGE, reported=True, key=f"usage:{exchange.id}", usage=usage, **common)
+        )
+    return found
+
+
+def described(exchange: Exchange, readings: Sequence[Reading]) -> Exchange:
+    """The exchange with what logs know beside figures: title, folder, branch, sub-agent, their own cost."""
+    notes = dict(exchange.notes)
+    for reading in sorted(readings, key=lambda r: r.at):
+        for name in ("title", "folder", "branch", "subagent"):
+            value = getattr(reading, name)
+            if value is not None:
+                notes[name] = value
+        if reading.usage.cost_usd is not None and exchange.cost_usd != reading.usage.cost_usd:
+            notes["cost_usd_of_log"] = money(reading.usage.cost_usd)
+        if reading.joined_by is not None:
+            notes["joined_by"] = reading.joined_by
+    return exchange if notes == exchange.notes else replace(exchange, notes=notes)
+
+
+def tokens(usage: Usage) -> dict[str, int | None]:
+    """The token figures of a usage by name."""
+    return {name: getattr(usage, name) for name in _FIGURES}
 
 
 def error_readings(exchange: Exchange) -> list[Reading]:

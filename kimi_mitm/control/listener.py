@@ -96,8 +96,12 @@ async def serve(app: FastAPI, host: str, port: int) -> Listener:
 
     Raises OSError when the address can't be had (in use, not ours, not allowed), with nothing left open.
     """
+    return await serve_on(app, _bind(host, port))
+
+
+async def serve_on(app: FastAPI, listening: socket.socket) -> Listener:
+    """Serves on a socket that listens already, and owns it from then on."""
     _allow_files()
-    listening = _bind(host, port)
     config = Config(
         app,
         http=_Protocol,

@@ -7,9 +7,11 @@ says in one line what is wrong.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy import delete, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kimi_mitm.records import Exchange
@@ -98,21 +100,35 @@ class Store:
             )
             return frozenset(rows.scalars())
 
-    async def close_open_exchanges(self, before: datetime) -> int:
-        """Marks exchanges that a crash left open as ended by it; how many they were."""
+    @property
+    def state(self) -> str:
+        """`ok`, or a word for what is wrong: `unwritable`, `full`, `newer_schema`."""
+        if self.trouble is None:
+            return "ok"
+        if "newer than" in self.trouble:
+            return "newer_schema"
+        return "full" if "full" in self.trouble else "unwritable"
 
-        async def work(connection: AsyncConnection) -> int:
-            statement = (
-                update(tables.exchanges)
-                .where(tables.exchanges.c.ended_at.is_(None), tables.exchanges.c.started_at < instant(before))
-                .values(
-                    ended_at=instant(before),
-                    error='{"type":"aborted","message":"the proxy ended before the answer did"}',
+    async def close_open_exchanges(self, now: datetime, gone: Callable[[str], bool]) -> None:
+        """Ends the exchanges that processes which are gone (`gone(owner)`) left open."""
+        c = tables.exchanges.c
+
+        async def work(connection: AsyncConnection) -> None:
+            owners = (
+                await connection.execute(select(c.owner).where(c.ended_at.is_(None)).distinct())
+            ).scalars()
+            for name in [o for o in owners if gone(o or "")]:
+                await connection.execute(
+                    update(tables.exchanges)
+                    .where(c.ended_at.is_(None), c.owner == name)
+                    .values(
+                        ended_at=instant(now),
+                        error='{"type":"aborted","message":"the proxy ended before the answer did"}',
+                    )
                 )
-            )
-            return (await connection.execute(statement)).rowcount
 
-        return await self.transact(work)
+        with suppress(SQLAlchemyError):
+            await self.transact(work)
 
     def save_learner(self, states: Mapping[str, bytes], now: datetime) -> None:
         """Writes learner states over those with the same key."""

@@ -13,10 +13,12 @@ from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from kimi_mitm import owner
 from kimi_mitm.records import Exchange
 from kimi_mitm.render import instant
 from kimi_mitm.store.rows import exchange_of, row_of
 from kimi_mitm.store.tables import exchanges
+from kimi_mitm.totals import Figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,8 @@ def upsert(connection: AsyncConnection, table: Any, key: str) -> Any:
 
 async def save(connection: AsyncConnection, records: Iterable[Exchange]) -> None:
     """Writes records, over those with the same id."""
-    rows = [row_of(record) for record in records]
+    mine = owner.this_process()
+    rows = [{**row_of(record), "owner": mine} for record in records]
     if rows:
         await connection.execute(upsert(connection, exchanges, "id"), rows)
 
@@ -82,6 +85,20 @@ async def count(engine: AsyncEngine, wanted: Wanted) -> int:
     statement = select(func.count()).select_from(_filtered(wanted).order_by(None).subquery())
     async with engine.connect() as connection:
         return int((await connection.execute(statement)).scalar_one())
+
+
+async def figures(engine: AsyncEngine, wanted: Wanted) -> AsyncIterator[Sequence[Figures]]:
+    """The figures to sum of all that match, oldest first, in pieces."""
+    c = exchanges.c
+    picked = _filtered(wanted).with_only_columns(
+        *(c.provider, c.model, c.input_tokens, c.output_tokens, c.cache_read_tokens, c.reasoning_tokens),
+        *(c.total_tokens, c.cost_usd, c.error.is_not(None), c.estimated_input_tokens),
+        and_(c.source == "usage", c.is_estimated.is_(False)),
+    )
+    async with engine.connect() as connection:
+        result = await connection.stream(picked)
+        async for rows in result.partitions(1000):
+            yield [Figures._make(row) for row in rows]
 
 
 def _filtered(wanted: Wanted) -> Select[Any]:

@@ -63,6 +63,7 @@ exchanges = Table(
     Column("finish_reason", Text),
     Column("error", Text),
     Column("notes", Text),
+    Column("owner", Text),
     Index("exchanges_by_session", "session_id", "started_at"),
     Index("exchanges_by_start", "started_at"),
     Index("exchanges_by_response", "response_id"),

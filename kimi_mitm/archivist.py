@@ -1,0 +1,108 @@
+"""Writes ended sessions to their archives, and live ones to `current.yaml`, from what the store holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kimi_mitm import archive, transcript
+from kimi_mitm.archive_document import Transcript
+from kimi_mitm.records import Exchange
+from kimi_mitm.session_book import SessionBook
+from kimi_mitm.session_keeper import SessionKeeper
+from kimi_mitm.session_ledger import Changes
+from kimi_mitm.session_record import Session
+from kimi_mitm.settings import Settings
+from kimi_mitm.store import Store
+from kimi_mitm.store import exchanges as exchange_rows
+from kimi_mitm.store.exchanges import Wanted
+
+_MOST_EXCHANGES = 10_000
+
+
+class Archivist:
+    """One per engine. A folder that can't be written is said once; the session's end is told all the same."""
+
+    def __init__(
+        self, settings: Settings, store: Store, keeper: SessionKeeper, say: Callable[[str], None]
+    ) -> None:
+        self._root = Path(settings.archive_dir).expanduser()
+        self._content = settings.store_content
+        self._live_files = not settings.offline
+        self._store = store
+        self._keeper = keeper
+        self._say = say
+        self._troubled = False
+        self._changed: set[str] = set()
+
+    def changed(self, session_id: str | None) -> None:
+        """A live session has more to show."""
+        if session_id is not None and self._live_files:
+            self._changed.add(session_id)
+
+    async def archive_ended(self) -> None:
+        """Archives what has ended since the last call."""
+        due = self._keeper.book.unarchived()
+        if not due:
+            return
+        await self._store.flush()
+        for session in due:
+            self._changed.discard(session.session_id)
+            name = await self._archive(session)
+            await self._keeper.change(_archived(session.session_id, name))
+
+    async def write_current(self) -> None:
+        """Writes the live sessions that changed since the last call; of one user the one used last."""
+        latest: dict[str, Session] = {}
+        for session_id in self._changed:
+            session = self._keeper.book.session(session_id)
+            if session is None or not session.live:
+                continue
+            known = latest.get(session.user)
+            if known is None or known.last_activity_at <= session.last_activity_at:
+                latest[session.user] = session
+        self._changed.clear()
+        if latest:
+            await self._store.flush()
+        for session in latest.values():
+            said, exchanges = await self._content_of(session)
+            await self._tried(archive.write_current, self._root, session, said, exchanges)
+
+    async def _archive(self, session: Session) -> str | None:
+        said, exchanges = await self._content_of(session)
+        path = await self._tried(archive.write, self._root, session, said, exchanges)
+        if self._live_files:
+            await self._tried(_clear, self._root, session, said, exchanges)
+        return archive.archive_id(path) if path is not None else None
+
+    async def _tried[T](
+        self, write: Callable[..., T], root: Path, session: Session, said: object, exchanges: object
+    ) -> T | None:
+        try:
+            return await asyncio.to_thread(write, root, session, said, exchanges, content=self._content)
+        except OSError as e:
+            if not self._troubled:
+                self._say(f"conversations can't be archived in {root}: {e.strerror or e}")
+            self._troubled = True
+            return None
+
+    async def _content_of(self, session: Session) -> tuple[Transcript, Sequence[Exchange]]:
+        engine = self._store.engine
+        if engine is None:
+            return [], self._keeper.book.recent(session.session_id)
+        wanted = Wanted(session=session.session_id, limit=_MOST_EXCHANGES)
+        exchanges, _ = await exchange_rows.page(engine, wanted)
+        if not self._content:
+            return [], exchanges
+        async with engine.connect() as connection:
+            said = await transcript.read(connection, session.session_id)
+        return [(s.message, s.exchange_id) for s in said], exchanges
+
+
+def _archived(session_id: str, name: str | None) -> Callable[[SessionBook], Changes]:
+    return lambda book: book.archived(session_id, name)
+
+
+def _clear(root: Path, session: Session, said: object, exchanges: object, *, content: bool) -> None:
+    archive.clear_current(root, session)

@@ -1,0 +1,95 @@
+"""The control endpoint's door: its port is taken at once, the rest comes when somebody knocks.
+
+FastAPI and uvicorn are 30 MB and half a second that a proxy without a visitor need not spend. Where
+the event loop can't watch a socket (Windows), they are loaded at the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import ipaddress
+import socket
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kimi_mitm import __version__
+
+if TYPE_CHECKING:
+    from kimi_mitm.control.listener import Listener
+    from kimi_mitm.control.service import Service
+    from kimi_mitm.settings import Settings
+
+_BACKLOG = 512
+
+
+class Door:
+    """One listening address. `address` is where it listens, None when it could not."""
+
+    def __init__(self, settings: Settings, make_service: Callable[[], Service]) -> None:
+        self._settings = settings
+        self._make_service = make_service
+        self._socket: socket.socket | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._listener: Listener | None = None
+        self.address: tuple[str, int] | None = None
+
+    async def open(self) -> None:
+        """Takes the address. Raises OSError when it can't be had."""
+        if self._settings.control is None:
+            return
+        self._socket = _bind(*self._settings.control)
+        host, port = self._socket.getsockname()[:2]
+        self.address = (host, port)
+        try:
+            asyncio.get_running_loop().add_reader(self._socket, self._knocked)
+        except NotImplementedError:
+            await self._serve()
+
+    async def close(self) -> None:
+        """Frees the address; streams that are open end."""
+        if self._socket is not None and self._opening is None and self._listener is None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+        if self._opening is not None:
+            await asyncio.wait([self._opening])
+        if self._listener is not None:
+            await self._listener.stop()
+
+    def _knocked(self) -> None:
+        assert self._socket is not None
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._opening = asyncio.create_task(self._serve(), name="kimi control")
+
+    async def _serve(self) -> None:
+        assert self._socket is not None
+        modules = ("kimi_mitm.control.app", "kimi_mitm.control.listener", "kimi_mitm.control.guard")
+        app, listener, guard = [await asyncio.to_thread(importlib.import_module, m) for m in modules]
+        settings = guard.ControlSettings(
+            token=self._settings.control_token,
+            admin_token=self._settings.control_admin_token,
+            loopback=_is_loopback(self._socket.getsockname()[0]),
+            version=__version__,
+        )
+        self._listener = await listener.serve_on(app.create_app(self._make_service(), settings), self._socket)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, proto, _, address = found[0]
+    listening = socket.socket(family, kind, proto)
+    try:
+        if sys.platform != "win32":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host.split("%")[0]).is_loopback
