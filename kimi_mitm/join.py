@@ -20,6 +20,7 @@ from typing import Final
 
 from kimi_mitm.match import (
     LOG_PREFIX,
+    TIMELESS_LOGS,
     WINDOW,
     Fit,
     WireExchange,
@@ -33,6 +34,7 @@ from kimi_mitm.match import (
     slot,
 )
 from kimi_mitm.nearby import Nearby
+from kimi_mitm.outcomes import Ambiguous, Counts, Joined, OfSession, Outcome, Waiting
 from kimi_mitm.records import Reading
 
 HOLD: Final = timedelta(seconds=30)
@@ -42,54 +44,6 @@ _MOST_WAITING: Final = 20_000
 _MOST_KEYS: Final = 100_000
 _APART: Final = 0.05  # seconds; two exchanges nearer to a record than this to each other are equally near
 _MOST_ALONE: Final = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """The record is of this exchange. `reading.joined_by` is `id` or `time`; `replaced` when an earlier
-    reading of the same key was of it before; `moved_from` when that one was of another exchange."""
-
-    exchange_id: str
-    reading: Reading
-    replaced: bool = False
-    moved_from: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """No exchange yet, or one that still runs."""
-
-    reading: Reading
-
-
-@dataclass(frozen=True, slots=True)
-class Ambiguous:
-    """Several exchanges fit equally well; `why` says so in words."""
-
-    reading: Reading
-    exchange_ids: tuple[str, ...]
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class OfSession:
-    """The record is about a session (its title), not about one exchange."""
-
-    reading: Reading
-
-
-type Outcome = Joined | Waiting | Ambiguous | OfSession
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of the records: tied by id, by time, of no exchange, never told apart, crowded out."""
-
-    by_id: int = 0
-    by_time: int = 0
-    alone: int = 0
-    ambiguous: int = 0
-    dropped: int = 0
 
 
 @dataclass(slots=True)
@@ -172,6 +126,10 @@ class Joiner:
             return Waiting(reading)
         best = max(grade for grade, _ in fitting)
         top = [exchange for grade, exchange in fitting if grade == best]
+        if reading.log in TIMELESS_LOGS and best.figures < 2:
+            return _ambiguous(
+                reading, [e.id for e in top], "its log has no times, and the figures don't tell"
+            )
         if not last and (best.figures == 0 or not _decided(reading, top)):
             return Waiting(reading)
         if len({e.user for _, e in fitting}) > 1:

@@ -181,13 +181,14 @@ def _in_time(reading: Reading, exchange: WireExchange, window: timedelta, *, equ
     when the request is made; others when the answer is complete."""
     if equal and exchange.ended_at is not None and reading.log in TIMELESS_LOGS:
         return timedelta(0) <= reading.at - exchange.ended_at <= TIMELESS_LOGS[reading.log]
-    early = _EARLY if reading.at.microsecond else _EARLY_SECONDS
+    fine = reading.at.microsecond != 0
+    early, before = (_EARLY, timedelta(0)) if fine else (_EARLY_SECONDS, _EARLY_SECONDS)
     begun, start = reading.started_at, exchange.started_at
     if at_start(reading):
         return -early <= start - reading.at <= window
     if begun is not None and start < begun - early:
         return False
-    if reading.at < start - early:
+    if reading.at < start - before:
         return False
     if exchange.ended_at is None:
         return True

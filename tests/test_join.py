@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kimi_mitm.join import Ambiguous, Joined, Joiner, OfSession, Waiting
+from kimi_mitm.join import Joiner
 from kimi_mitm.match import WireExchange, log_exchange_id
+from kimi_mitm.outcomes import Ambiguous, Joined, OfSession, Waiting
 from kimi_mitm.records import NO_USAGE, Problem, Reading, Source, Usage
 
 T0 = datetime(2026, 3, 2, 9, 0, 0, 1000, tzinfo=UTC)
@@ -141,6 +142,21 @@ def test_equal_figures_tell_simultaneous_exchanges_apart() -> None:
     made = joiner(wire("a", 0, 1, usage=two), wire("b", 0.5, 1, usage=one))
 
     assert home(made.reading(log("k", at=1.1))) == "b"
+
+
+def test_a_log_without_times_is_tied_by_equal_figures_or_not_at_all() -> None:
+    usage = Usage(input_tokens=100, output_tokens=10)
+    made = joiner(wire("a", 0, 1, usage=usage), wire("b", 2, 3))
+
+    assert home(made.reading(log("k1", at=1800.0, log="continue-sessions"))) == "a"
+    assert isinstance(made.reading(log("k2", at=3.1, tokens=7, log="continue-sessions")), Ambiguous)
+    assert made.expire(LATER) == []
+
+
+def test_a_record_is_not_of_an_exchange_that_began_after_it() -> None:
+    made = joiner(wire("a", 0, 1), wire("b", 1.012, 1.1))
+
+    assert home(made.reading(log("k", at=1.01))) == "a"
 
 
 def test_side_traffic_yields_to_the_conversation() -> None:
@@ -289,6 +305,7 @@ _calls = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(_calls, st.integers(0, 2**16))
 def test_simultaneous_exchanges_never_swap_records(calls: list[Any], seed: int) -> None:
     """All run at once; whatever ties is right, unless figures that are equal tie equal records."""
@@ -318,6 +335,7 @@ def test_simultaneous_exchanges_never_swap_records(calls: list[Any], seed: int) 
             assert outcome.exchange_id[1:] == outcome.reading.key[1:]
 
 
+@settings(deadline=None)
 @given(_calls, st.integers(0, 2**16))
 def test_reading_everything_again_changes_nothing(calls: list[Any], seed: int) -> None:
     made = Joiner()

@@ -2,7 +2,8 @@
 
 All figures are Aider's own estimates, never the provider's, and one message may be several requests. In
 the history they are rounded (`2.4k`), and only a session's beginning has a time, the machine's local
-one: a line's time is the file's. The analytics file has whole numbers and seconds.
+one: a line of the last session has the file's time, an older one its session's. The analytics file has
+whole numbers and seconds.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def read_history(data: bytes, file: File) -> Iterator[Reading]:
     folder = file.path.replace("\\", "/").rpartition("/")[0] or None
     started: str | None = None
     known: dict[str, str] = {}
+    last = data.count(b"\n", 0, data.rfind(b"# aider chat started at ")) + 1
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.startswith((b"> ", b"# aider")):
             continue
@@ -50,7 +52,7 @@ def read_history(data: bytes, file: File) -> Iterator[Reading]:
             known["version"] = found[1]
         elif found := _TOKENS.match(words):
             begun = _local(started)
-            at = file.modified or begun
+            at = file.modified if number >= last or begun is None else begun
             usage = _rounded(figures, found, words)
             if at is None or not usage:
                 continue

@@ -43,7 +43,8 @@ def test_the_histories_lines_are_rounded_estimates() -> None:
         "anthropic/claude-sonnet-4-5",
         "0.86.2",
     )
-    assert (first.folder, first.at, first.reported) == ("/work", MODIFIED, False)
+    assert (first.folder, third.at, first.reported) == ("/work", MODIFIED, False)
+    assert first.at != MODIFIED  # its session began at nine, in the machine's zone
     assert len({first.key, second.key, third.key}) == 3
 
 
