@@ -30,6 +30,7 @@ from kimi_mitm.wire import (
 from kimi_mitm.wire.answer import AnswerReader
 from kimi_mitm.wire.encoding import Decoded, decode_body
 from kimi_mitm.wire.format import Format, Target, WireError
+from kimi_mitm.wire.request import read_request
 from kimi_mitm.wire.turns import Turns
 
 _ROWS: tuple[Format, ...] = (
@@ -62,4 +63,14 @@ _ROWS: tuple[Format, ...] = (
 FORMATS: Mapping[str, Format] = {row.name: row for row in _ROWS}
 """A format's name in records → its row."""
 
-__all__ = ["FORMATS", "AnswerReader", "Decoded", "Format", "Target", "Turns", "WireError", "decode_body"]
+__all__ = [
+    "FORMATS",
+    "AnswerReader",
+    "Decoded",
+    "Format",
+    "Target",
+    "Turns",
+    "WireError",
+    "decode_body",
+    "read_request",
+]

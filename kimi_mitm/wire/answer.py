@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from kimi_mitm.records import Answer, Problem
 from kimi_mitm.wire import problem
-from kimi_mitm.wire.document import decode
+from kimi_mitm.wire.document import decode, mend
 from kimi_mitm.wire.encoding import Decoder
 from kimi_mitm.wire.format import Format, WireError
 from kimi_mitm.wire.framing import Framing
@@ -17,6 +18,7 @@ from kimi_mitm.wire.sse import Event
 LIMIT = 64 * 1024 * 1024
 """Decoded bytes of one answer that are read, unless told otherwise."""
 _MOST_IN_LIST = 1000
+_FIGURES = re.compile("usage|meta|metrics|tokens|groq", re.IGNORECASE)
 
 
 class AnswerReader:
@@ -27,7 +29,7 @@ class AnswerReader:
     with its content encoding.
     """
 
-    __slots__ = ("_decoder", "_failing", "_framing", "_reader", "_status", "damaged")
+    __slots__ = ("_cut", "_decoder", "_failing", "_framing", "_reader", "_status", "damaged")
 
     def __init__(self, format: Format, status: int, headers: Mapping[str, str], limit: int = LIMIT) -> None:
         self._reader = format.reader(status, headers)
@@ -35,6 +37,7 @@ class AnswerReader:
         self._framing = Framing(headers.get("content-type"))
         self._failing = status >= 400
         self._status = status
+        self._cut = False
         self.damaged = 0
 
     @property
@@ -61,7 +64,7 @@ class AnswerReader:
         known = self._reader.answer()
         return replace(
             known,
-            complete=known.complete or self._framing.done,
+            complete=(known.complete and not self._cut) or self._framing.done,
             streamed=known.streamed or self._framing.streamed,
         )
 
@@ -89,13 +92,18 @@ class AnswerReader:
                 self._salvage(name, data)
 
     def _salvage(self, name: str | None, data: bytes) -> None:
-        """A damaged line must not take the good ones beside it with it."""
+        """A damaged line must not take the good ones beside it with it; a cut body is read as far as it came."""
         self.damaged += 1
+        found = False
         for line in data.split(b"\n") if b"\n" in data else ():
-            try:
-                self._document(name, decode(line.strip().removeprefix(b"data:")))
-            except WireError:
-                continue
+            doc = _decoded(line.strip().removeprefix(b"data:"))
+            if isinstance(doc, dict) and doc:
+                found = True
+                self._document(name, doc)
+        mended = None if found or self._framing.streamed else mend(data)
+        if mended:
+            self._cut = True
+            self._document(name, _without_torn_figures(_decoded(mended.data), mended.depth))
 
     def _document(self, name: str | None, doc: Any) -> None:
         if isinstance(doc, list):
@@ -109,3 +117,26 @@ class AnswerReader:
             self._reader.document(name, doc)
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
             self.damaged += 1
+
+
+def _without_torn_figures(doc: Any, depth: int) -> Any:
+    """Of a cut document's figures some may be missing, and a sum of the others would be wrong."""
+    part = doc
+    for _ in range(depth - 1):
+        last = next(reversed(part), None) if isinstance(part, dict) else -1
+        if last is None or not part:
+            break
+        if isinstance(last, str) and _FIGURES.search(last):
+            del part[last]
+            break
+        part = part[last]
+        if not isinstance(part, dict | list):
+            break
+    return doc
+
+
+def _decoded(data: bytes) -> Any:
+    try:
+        return decode(data)
+    except WireError:
+        return None

@@ -1,15 +1,19 @@
-"""One JSON document, decoded as well as it can be."""
+"""One JSON document, decoded as well as it can be, whole or cut."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import msgspec
 
 from kimi_mitm.wire.format import WireError
 
 _BOM = b"\xef\xbb\xbf"
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+("?)|[{}\[\],]', re.DOTALL)
+_QUOTE, _COMMA = b'",'
+_CLOSING = {ord("{"): ord("}"), ord("["): ord("]")}
 _decode = msgspec.json.Decoder().decode
 
 
@@ -23,6 +27,38 @@ def decode(data: bytes) -> Any:
         return _decode(data)
     except (ValueError, RecursionError):
         return _decode_leniently(data)
+
+
+class Mended(NamedTuple):
+    """A cut document up to its last whole member, with its brackets closed: JSON, if the data was, as far
+    as it came. `depth` says how many objects and arrays, from the outermost in, are not whole."""
+
+    data: bytes
+    depth: int
+
+
+def mend(data: bytes) -> Mended | None:
+    """Closes what a cut document left open; None where nothing of it stands."""
+    closing = bytearray()
+    end, still_open = 0, b""
+    for token in _TOKEN.finditer(data):
+        first = data[token.start()]
+        if first == _QUOTE:
+            if not token[1]:
+                break
+            continue
+        if first in _CLOSING:
+            closing.append(_CLOSING[first])
+        elif first != _COMMA:
+            if not closing or closing.pop() != first:
+                break
+        elif not closing:
+            break
+        end = token.start() if first == _COMMA else token.end()
+        still_open = bytes(closing)
+        if not closing:
+            break
+    return Mended(data[:end] + still_open[::-1], len(still_open)) if end else None
 
 
 def _decode_leniently(data: bytes) -> Any:

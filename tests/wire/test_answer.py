@@ -114,3 +114,24 @@ def test_a_stream_of_twenty_thousand_events_is_quick(encoding: str | None) -> No
         reader.feed(packed[start : start + 100])
     assert reader.finish().usage.input_tokens == 5
     assert time.process_time() - started < 4
+
+
+def test_a_cut_document_is_read_as_far_as_it_came() -> None:
+    body = b'{"id": "c1", "model": "gpt", "choices": [{"index": 0, "message": {"role": "assistant", "con'
+    reader = AnswerReader(CHAT, 200, {})
+    reader.feed(body)
+    answer = reader.finish(aborted="gone")
+    assert (answer.response_id, answer.response_model) == ("c1", "gpt")
+    assert answer.problem == Problem("aborted", "gone")
+    assert reader.damaged == 1
+
+
+@pytest.mark.parametrize("cut", range(1, 90))
+def test_figures_that_are_torn_are_unknown(cut: int) -> None:
+    usage = b'"usage": {"input_tokens": 9, "cache_read_input_tokens": 100, "output_tokens": 12}'
+    body = b'{"id": "m", "type": "message", "content": [], "stop_reason": "end_turn", ' + usage + b"}"
+    reader = AnswerReader(FORMATS["anthropic.messages"], 200, {})
+    reader.feed(body[:-cut])
+    answer = reader.finish()
+    assert answer.usage.input_tokens in (None, 109)
+    assert not answer.complete

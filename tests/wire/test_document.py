@@ -3,11 +3,12 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_mitm.wire.document import decode
+from kimi_mitm.wire.document import decode, mend
 from kimi_mitm.wire.format import WireError
 
 
@@ -41,3 +42,37 @@ def test_an_absurd_number_is_survived() -> None:
 def test_any_bytes_are_a_value_or_a_wire_error(data: bytes) -> None:
     with contextlib.suppress(WireError):
         decode(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "mended"),
+    [
+        (b'{"a": 1, "b": [1, {"c": "x, y', b'{"a": 1, "b": [1, {}]}'),
+        (b'{"a": 1, "b": 12', b'{"a": 1}'),
+        (b'{"a": {"b": 1}', b'{"a": {"b": 1}}'),
+        (b'{"a": "x\\', b"{}"),
+        (b'{"a": 1} trailing', b'{"a": 1}'),
+        (b'[{"a": 1}, {"b": 2', b'[{"a": 1}, {}]'),
+        (b"x", None),
+        (b"", None),
+        (b'"x', None),
+        (b"]", None),
+    ],
+)
+def test_a_cut_document_is_closed_after_its_last_whole_member(data: bytes, mended: bytes | None) -> None:
+    found = mend(data)
+    assert (found and found.data) == mended
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=6),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+        max_leaves=8,
+    ),
+    st.integers(1, 100),
+)
+def test_what_is_mended_is_json(value: Any, cut: int) -> None:
+    mended = mend(msgspec.json.encode([value])[:cut])
+    assert mended is not None
+    assert isinstance(decode(mended.data), list)
