@@ -37,6 +37,8 @@ from kimi_mitm.nearby import Nearby
 from kimi_mitm.outcomes import Ambiguous, Counts, Joined, OfSession, Outcome, Waiting
 from kimi_mitm.records import Reading
 
+__all__ = ["HOLD", "Ambiguous", "Counts", "Joined", "Joiner", "OfSession", "Outcome", "Waiting"]
+
 HOLD: Final = timedelta(seconds=30)
 """How long a record waits for its exchange, counted from the record's own time."""
 _MOST_EXCHANGES: Final = 20_000
