@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -86,7 +87,7 @@ class Child:
         self._process = process
         _widen(process.stdin)
         self._outbox = link.Outbox(process.stdin, QUEUE_LIMIT, lambda error: None)
-        self._outbox.put(link.Hello(version=__version__, pid=os.getpid(), settings=self._settings))
+        self._outbox.put(link.Hello(version=__version__, pid=os.getpid(), settings=self._settings, at=time.time()))
         threading.Thread(target=self._listen, args=(process,), name="kimi-listener", daemon=True).start()
         threading.Thread(
             target=self._overhear, args=(process.stderr,), name="kimi-stderr", daemon=True

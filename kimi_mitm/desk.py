@@ -49,10 +49,12 @@ class Batch:
 
 
 class Desk:
-    """The engine's loop side. `handle` takes the intake's news in batches, one after the other."""
+    """The engine's loop side. `handle` takes the intake's news in batches, one after the other.
+    `started_at` is when the proxy started, somewhat before the engine."""
 
-    def __init__(self, settings: Settings, outbox: link.Outbox) -> None:
+    def __init__(self, settings: Settings, outbox: link.Outbox, started_at: datetime) -> None:
         self._settings = settings
+        self._started_at = started_at
         self._outbox = outbox
         self._placed: dict[str, str] = {}
         self._transcripts = Transcripts()
@@ -70,7 +72,7 @@ class Desk:
         await self._recover()
         await self._open_control()
         await self.logs.open()
-        self.logs.follow()
+        self.logs.follow(self._started_at)
         self._outbox.put(link.Ready(control=self.door.address, store=self.store.trouble is None))
         self._tasks = [asyncio.create_task(self._look_after(), name="kimi upkeep")]
         self._warming = asyncio.create_task(asyncio.to_thread(self._warm), name="kimi warm-up")

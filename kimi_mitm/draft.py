@@ -174,14 +174,16 @@ def readings(draft: Draft, estimator_output: int | None) -> list[Reading]:
         "client": exchange.client,
         "model": exchange.model,
     }
-    found = []
+    found: list[Reading] = []
+    if not draft.request.generates:
+        return found
     if exchange.estimated_input_tokens is not None and exchange.error is None:
         guess = Usage(input_tokens=exchange.estimated_input_tokens, output_tokens=estimator_output)
         found.append(
             Reading(source=Source.PROXY, reported=False, key=f"proxy:{exchange.id}", usage=guess, **common)
         )
     answer = draft.answer
-    if answer is not None and answer.usage and draft.request.generates:
+    if answer is not None and answer.usage:
         found.append(
             Reading(
                 source=Source.USAGE, reported=True, key=f"usage:{exchange.id}", usage=answer.usage, **common

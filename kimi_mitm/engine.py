@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
+from datetime import UTC, datetime
 from typing import IO
 
 from kimi_mitm import link
@@ -46,7 +47,7 @@ class Engine:
     async def run(self) -> None:
         """Works until the recorder says stop or is gone."""
         self._loop = asyncio.get_running_loop()
-        desk = Desk(self._hello.settings, self._outbox)
+        desk = Desk(self._hello.settings, self._outbox, datetime.fromtimestamp(self._hello.at, UTC))
         intake = await desk.open(self._emit)
         _be_humble()
         thread = threading.Thread(target=self._take_in, args=(intake,), name="kimi-intake", daemon=True)

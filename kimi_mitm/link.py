@@ -35,11 +35,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults
 
 
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):
-    """The first frame: who speaks, and the user's settings."""
+    """The first frame: who speaks, since when, and the user's settings."""
 
     version: str
     pid: int
     settings: Settings
+    at: float = 0.0
 
 
 class Opened(Message, frozen=True, kw_only=True, tag="opened"):

@@ -72,8 +72,8 @@ class LogDesk:
             self._know(exchange)
             self.joiner.exchange(wire_exchange(exchange))
 
-    def follow(self) -> None:
-        """Follows the logs from now on, as the settings say."""
+    def follow(self, since: datetime) -> None:
+        """Follows the logs, as the settings say; on the first run of all, what is written from `since` on."""
         if self._settings.logs == ("off",) or self._settings.offline:
             return
         from kimi_mitm.logs.follow import Logs, select
@@ -83,7 +83,8 @@ class LogDesk:
         except ValueError as e:
             self._say(f"kimi_logs: {e}")
             return
-        self._logs = Logs(sources, Path(self._settings.logs_home).expanduser())
+        home = Path(self._settings.logs_home).expanduser()
+        self._logs = Logs(sources, home, now=lambda: since)
         self._following = asyncio.create_task(self._logs.follow(self.take, self._store), name="kimi logs")
 
     async def close(self) -> None:

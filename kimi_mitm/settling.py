@@ -51,7 +51,8 @@ def wire_readings(exchange: Exchange) -> list[Reading]:
         "model": exchange.model,
     }
     found = error_readings(exchange)
-    if exchange.estimated_input_tokens is not None and exchange.error is None:
+    guessed = exchange.input_tokens is not None or exchange.source is not Source.PROXY
+    if guessed and exchange.estimated_input_tokens is not None and exchange.error is None:
         output = exchange.output_tokens if exchange.source is Source.PROXY else None
         guess = Usage(input_tokens=exchange.estimated_input_tokens, output_tokens=output)
         found.append(
