@@ -156,6 +156,8 @@ class Joiner:
         found = []
         for name in names:
             exchange = self._exchanges[name]
+            if name.startswith(LOG_PREFIX) and name not in self._taken:
+                continue  # of an earlier run: which log it was made of is not known
             if self._taken.get(name, {}).get(slot(reading), reading.key) != reading.key:
                 continue
             if reading.user is None and exchange.user is not None and len(self._users) > 1:

@@ -38,7 +38,7 @@ class WireExchange:
     """What the join needs to know of an exchange; given again, under the same id, when more is known.
 
     `ended_at` is None while it runs. `ids`: message and request ids beside the response's own.
-    `failed`: the provider answered with an error, or not at all.
+    `failed`: the provider answered with an error status; `troubled`: it, or the answer, ended in an error.
     """
 
     id: str
@@ -53,6 +53,7 @@ class WireExchange:
     usage: Usage = NO_USAGE
     side: bool = False
     failed: bool = False
+    troubled: bool = False
 
     @property
     def all_ids(self) -> frozenset[str]:
@@ -87,7 +88,8 @@ def wire_exchange(exchange: Exchange, *, ids: frozenset[str] = frozenset()) -> W
         if reported
         else NO_USAGE,
         side=exchange.side,
-        failed=exchange.error is not None and exchange.output_tokens is None,
+        failed=exchange.status is not None and exchange.status >= 400,
+        troubled=exchange.error is not None,
     )
 
 
@@ -132,7 +134,7 @@ def _contradicts(reading: Reading, exchange: WireExchange) -> bool:
     if reading.usage.output_tokens:
         return exchange.failed
     only_failed = reading.problem is not None and not reading.usage
-    return only_failed and exchange.ended_at is not None and not exchange.failed
+    return only_failed and exchange.ended_at is not None and not (exchange.failed or exchange.troubled)
 
 
 def earliest(reading: Reading, window: timedelta = WINDOW) -> datetime:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kimi_mitm.join import Joiner
-from kimi_mitm.match import WireExchange, log_exchange_id
+from kimi_mitm.match import WireExchange, log_exchange_id, wire_exchange
 from kimi_mitm.outcomes import Ambiguous, Joined, OfSession, Waiting
-from kimi_mitm.records import NO_USAGE, Problem, Reading, Source, Usage
+from kimi_mitm.records import NO_USAGE, Exchange, Problem, Reading, Source, Usage
 
 T0 = datetime(2026, 3, 2, 9, 0, 0, 1000, tzinfo=UTC)
 LATER = T0 + timedelta(hours=1)
@@ -222,6 +222,37 @@ def test_another_logs_record_of_a_call_that_stands_alone_is_tied_to_it() -> None
 
     assert made.expire(LATER) == [first]
     assert [(home(j), j.reading.key) for j in made.late()] == [(log_exchange_id(first), "k2")]
+
+
+def test_an_exchange_that_an_earlier_run_made_of_a_log_takes_no_further_record_by_time() -> None:
+    assert home(joiner(wire("log:k1")).reading(log("k2"))) is None
+
+
+def test_a_cut_stream_may_have_a_record_but_an_error_status_may_not() -> None:
+    cut = Exchange(
+        id="a",
+        started_at=moment(0),
+        ended_at=moment(1),
+        client="opencode",
+        model="m1",
+        status=200,
+        error=Problem("aborted", ""),
+    )
+
+    assert home(joiner(wire_exchange(cut)).reading(log("k"))) == "a"
+    assert home(joiner(wire_exchange(replace(cut, status=529))).reading(log("k"))) is None
+
+
+def test_the_wires_figures_are_those_that_the_provider_reported_there() -> None:
+    seen = Exchange(
+        id="a", started_at=moment(0), input_tokens=5, output_tokens=6, model="x", response_model="y"
+    )
+
+    assert wire_exchange(seen).usage == NO_USAGE
+    assert wire_exchange(replace(seen, source=Source.USAGE, via="logs")).usage == NO_USAGE
+    usage = wire_exchange(replace(seen, source=Source.USAGE)).usage
+    assert (usage.input_tokens, usage.output_tokens) == (5, 6)
+    assert wire_exchange(seen).models == {"x", "y"}
 
 
 def test_ambiguous_records_are_counted_and_make_no_exchange() -> None:
