@@ -64,14 +64,13 @@ Identifier = Annotated[str, Field(pattern=ID_PATTERN)]
 Cursor = Annotated[str, Field(pattern=CURSOR_PATTERN)]
 
 
-def _compose_example(schema: dict[str, Any]) -> None:
-    """Gives a model's schema one example, made of its fields' own examples."""
-    properties: dict[str, Any] = schema.get("properties", {})
-    example = {
-        name: field["examples"][0]
-        for name, field in properties.items()
-        if isinstance(field, dict) and field.get("examples")
-    }
+def example_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's fields' examples as one object."""
+    return {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
+
+
+def _compose_example(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    example = example_of(model)
     if example:
         schema["examples"] = [example]
 
@@ -92,11 +91,6 @@ class Output(BaseModel):
     """What goes out."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="null", json_schema_extra=_compose_example)
-
-
-def example_of(model: type[BaseModel]) -> dict[str, Any]:
-    """A model's fields' examples as one object."""
-    return {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
 
 
 def eg(example: Any, description: str = "", **more: Any) -> Any:

@@ -249,7 +249,9 @@ class FakeService:
     def _count(self, session: Session, last: Exchange) -> None:
         own = [one for one in self.records.values() if one.session_id == session.session_id]
         totals = _totals(own)
-        percent = last.context_percent if not last.side else session.statistics.context_percent
+        percent = session.statistics.context_percent
+        if not last.side and last.context_percent is not None:
+            percent = last.context_percent
         figures = SessionFigures(
             **{name: totals[name] for name in SessionFigures.model_fields if name in totals},
             context_tokens=last.input_tokens or last.estimated_input_tokens,

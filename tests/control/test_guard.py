@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from conftest import BASE, connect
+from control_client import BASE, connect
 from fake_service import FakeService
 from fastapi import FastAPI
 

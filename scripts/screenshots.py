@@ -1,0 +1,85 @@
+"""Takes the screenshots of the control page for `docs/`, on a fake engine; needs Chromium.
+
+python scripts/screenshots.py [folder]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser"), str(ROOT / "tests" / "control")]
+
+from fake_service import FakeService  # noqa: E402
+from page_site import ARGUMENTS, Site, chromium  # noqa: E402
+from playwright.async_api import Browser, async_playwright  # noqa: E402
+from scene import Scene  # noqa: E402
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture: its name, its size, and how the page is shown."""
+
+    name: str
+    width: int
+    height: int
+    scheme: str = "light"
+    path: str = ""
+    opened: bool = False
+
+
+SHOTS = (
+    Shot("page-light", 1440, 900, opened=True),
+    Shot("page-dark", 1440, 900, "dark"),
+    Shot("page-narrow", 420, 1800, "light"),
+    Shot("page-api", 1280, 900, "light", "docs"),
+)
+
+
+async def take(browser: Browser, site: Site, shot: Shot, folder: Path) -> None:
+    """Opens the page, waits until it is live, and writes the picture."""
+    context = await browser.new_context(
+        viewport={"width": shot.width, "height": shot.height},
+        color_scheme="dark" if shot.scheme == "dark" else "light",
+        reduced_motion="reduce",
+        device_scale_factor=1,
+    )
+    page = await context.new_page()
+    await page.goto(site.url + shot.path)
+    await page.wait_for_selector("[data-ready]" if shot.path else "#connection[data-state=live]")
+    if not shot.path:
+        await page.wait_for_selector("#rows tr")
+        await page.wait_for_selector("#sessions-live li")
+    if shot.opened:
+        await page.locator("#rows tr:not([data-state=running]) .open").nth(3).click()
+    await page.screenshot(path=folder / f"{shot.name}.png")
+    await context.close()
+
+
+async def main(folder: Path) -> None:
+    """Serves the scene and takes every picture."""
+    service = FakeService(live_clock=True)
+    site = Site(service, Scene(service))
+    await site.scene.furnish()
+    await site.up()
+    path = chromium()
+    if path is None:
+        raise SystemExit("no Chromium here: apt-get install chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        site.scene.begin("s_0002", "kimi-k2.5", 46_000)
+        site.scene.begin("s_0004", "claude-sonnet-4-5", 191_500, user="carol", client="kilo-code")
+        for shot in SHOTS:
+            await take(browser, site, shot, folder)
+            print(folder / f"{shot.name}.png")
+        await browser.close()
+    await site.down()
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"
+    target.mkdir(parents=True, exist_ok=True)
+    asyncio.run(main(target))
