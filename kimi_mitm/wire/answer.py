@@ -92,7 +92,7 @@ class AnswerReader:
                 self._salvage(name, data)
 
     def _salvage(self, name: str | None, data: bytes) -> None:
-        """A damaged line must not take the good ones beside it with it; a cut body is read as far as it came."""
+        """A damaged line must not take the good ones with it; a cut body is read as far as it came."""
         self.damaged += 1
         found = False
         for line in data.split(b"\n") if b"\n" in data else ():

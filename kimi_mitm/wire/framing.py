@@ -15,7 +15,8 @@ from kimi_mitm.wire.sse import Event, EventLines
 _SPACE = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 _HEAD = 2048
-_STREAMED_TYPES = ("event-stream", "eventstream", "ndjson", "stream+json", "json-seq", "jsonlines", "jsonl")
+_EVENT_TYPES = ("event-stream", "eventstream")
+_LINE_TYPES = ("ndjson", "stream+json", "json-seq", "jsonlines", "jsonl")
 
 
 class _Splitter(Protocol):
@@ -66,10 +67,12 @@ class Framing:
 
     @property
     def streamed(self) -> bool:
-        """True for an answer that came in more than one piece by its very form."""
+        """True for an answer that comes in pieces by its very form; before the first, by its content type."""
         if isinstance(self._splitter, _Json):
-            return self._splitter.streamed or any(name in self._content_type for name in _STREAMED_TYPES[2:])
-        return isinstance(self._splitter, EventLines | EventStream) and self._found > 0
+            return self._splitter.streamed or _names(self._content_type, _LINE_TYPES)
+        if self._found:
+            return True
+        return self._splitter is None and _names(self._content_type, _EVENT_TYPES + _LINE_TYPES)
 
     def _count(self, events: list[Event]) -> list[Event]:
         if events:
@@ -89,6 +92,10 @@ class Framing:
         if "event-stream" in self._content_type:
             return EventLines()
         return _Json() if first == ord('"') or "json" in self._content_type else _Nothing()
+
+
+def _names(content_type: str, kinds: tuple[str, ...]) -> bool:
+    return any(kind in content_type for kind in kinds)
 
 
 class _Json:

@@ -2,7 +2,8 @@
 
 Read beyond OpenAI's own: usage in `x_groq` (Groq), in a choice (Moonshot), in each chunk
 (Perplexity, Databricks: nulls between); content as parts (Mistral, Databricks) or as an object
-(Cloudflare, which wraps it all in `result`); reasoning under four names; errors in a choice (OpenRouter).
+(Cloudflare, which wraps it all in `result`) or under `messages` (Snowflake); reasoning under four names;
+errors in a choice (OpenRouter).
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ class ChatReader(Draft):
             message = choice.get("message")
         if isinstance(message, dict):
             self._message(message, index)
-        elif choice.get("text"):
-            self.say(choice["text"])
+        else:
+            self.say(first(choice, "text", "messages"))
 
     def _message(self, message: dict[str, Any], index: int) -> None:
         content = message.get("content")

@@ -21,6 +21,7 @@ from kimi_mitm.wire.turn_events import TurnEnded, TurnEvent, TurnProgress, TurnS
 from kimi_mitm.wire.values import body, count, first, get, items, text
 
 _MOST_ITEMS = 2000
+_MOST_BYTES = 4 * 1024 * 1024
 _ITEM_MADE = frozenset({"conversation.item.created", "conversation.item.added", "conversation.item.done"})
 _SESSION_SET = frozenset({"session.created", "session.updated"})
 _TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
@@ -68,6 +69,9 @@ class RealtimeTurns:
         self._session: dict[str, Any] = {}
         self._model = (target.query or {}).get("model")
         self._items: dict[str, Any] = {}
+        self._sizes: dict[str, int] = {}
+        self._size = 0
+        self._kept = 0
         self._unnamed = 0
         self._dropped = False
         self._turns = 0
@@ -83,6 +87,7 @@ class RealtimeTurns:
         kind = text(get(doc, "type"))
         if kind is None:
             return []
+        self._size = len(data)
         return self._of_client(kind, doc) if from_client else self._of_server(kind, doc)
 
     def answer(self, index: int) -> Answer | None:
@@ -111,7 +116,7 @@ class RealtimeTurns:
         elif kind in _ITEM_MADE:
             self._add(doc.get("item"))
         elif kind == "conversation.item.deleted":
-            self._items.pop(str(doc.get("item_id")), None)
+            self._drop(str(doc.get("item_id")))
         elif kind == _TRANSCRIBED:
             self._transcribe(doc)
         elif kind == "error" and self._asked:
@@ -180,15 +185,22 @@ class RealtimeTurns:
         elif name not in self._items:
             self._forget_unnamed(item)
         self._items[name] = {**self._items.get(name, {}), **item}
-        if len(self._items) > _MOST_ITEMS:
+        self._kept += self._size - self._sizes.get(name, 0)
+        self._sizes[name] = self._size
+        while self._items and (len(self._items) > _MOST_ITEMS or self._kept > _MOST_BYTES):
             self._dropped = True
-            del self._items[next(iter(self._items))]
+            self._drop(next(iter(self._items)))
+
+    def _drop(self, name: str) -> None:
+        if name in self._items:
+            del self._items[name]
+            self._kept -= self._sizes.pop(name)
 
     def _forget_unnamed(self, item: dict[str, Any]) -> None:
         """The server restates an item that the client sent without an id under an id of its own."""
         for name, known in self._items.items():
             if name.startswith("#") and all(known.get(key) == item.get(key) for key in ("type", "role")):
-                del self._items[name]
+                self._drop(name)
                 return
 
     def _transcribe(self, doc: dict[str, Any]) -> None:

@@ -56,6 +56,11 @@ def test_the_start_of_what_holds_no_document_is_kept(text: bytes) -> None:
     assert framing.head == text
 
 
+def test_a_stream_without_a_byte_is_known_by_its_type() -> None:
+    assert frames(b"", "text/event-stream", 1)[1].streamed
+    assert not frames(b"", "application/json", 1)[1].streamed
+
+
 def test_nothing_is_kept_beside_documents() -> None:
     assert frames(DOCUMENT, None, 4)[1].head == b""
 

@@ -204,6 +204,15 @@ def test_an_item_that_the_server_names_is_one_item(voice: Socket) -> None:
     assert [item["id"] for item in voice.asked(started)["input"]] == ["i1"]
 
 
+def test_a_long_conversation_is_bounded_and_says_so(voice: Socket) -> None:
+    for turn in range(6):
+        voice.client(type="conversation.item.create", item=said("x" * 1_000_000, f"q{turn}"))
+    (started,) = voice.server(type="response.created", response={"id": "r1"})
+    assert isinstance(started, TurnStarted)
+    assert len(started.body) < 5_000_000
+    assert FORMATS["openai.realtime"].read_request(started.body, voice.target).hidden == {"partial_body"}
+
+
 def test_a_deleted_item_is_no_part_of_the_prompt(voice: Socket) -> None:
     voice.client(type="conversation.item.create", item=said("q", "q1"))
     voice.server(type="conversation.item.deleted", item_id="q1")
