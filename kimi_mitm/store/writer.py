@@ -34,6 +34,7 @@ class Writer:
         self._waiting: deque[Change] = deque()
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._batch_lock = asyncio.Lock()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self.trouble: str | None = None
@@ -98,6 +99,11 @@ class Writer:
                 return
 
     async def _write_batch(self) -> bool:
+        """Writes the oldest changes that wait; False when the disk refuses them."""
+        async with self._batch_lock:
+            return not self._waiting or await self._write_waiting()
+
+    async def _write_waiting(self) -> bool:
         batch = [self._waiting[i] for i in range(min(_BATCH, len(self._waiting)))]
         try:
             await self._write(batch)
