@@ -29,7 +29,7 @@ class AnswerReader:
     with its content encoding.
     """
 
-    __slots__ = ("_cut", "_decoder", "_failing", "_framing", "_reader", "_status", "damaged")
+    __slots__ = ("_cut", "_decoder", "_failing", "_final", "_framing", "_reader", "_status", "damaged")
 
     def __init__(self, format: Format, status: int, headers: Mapping[str, str], limit: int = LIMIT) -> None:
         self._reader = format.reader(status, headers)
@@ -38,6 +38,7 @@ class AnswerReader:
         self._failing = status >= 400
         self._status = status
         self._cut = False
+        self._final: Answer | None = None
         self.damaged = 0
 
     @property
@@ -70,7 +71,12 @@ class AnswerReader:
 
     def finish(self, aborted: str | None = None) -> Answer:
         """Takes the end of the answer. `aborted` says why it broke off, if it did: that is the answer's
-        problem, unless the format's own end or an error was seen before."""
+        problem, unless the format's own end or an error was seen before. A second call gives the same."""
+        if self._final is None:
+            self._final = self._finish(aborted)
+        return self._final
+
+    def _finish(self, aborted: str | None) -> Answer:
         data = self._decoder.finish()
         if data:
             self._take(self._framing.feed(data))

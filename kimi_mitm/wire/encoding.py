@@ -25,7 +25,7 @@ _NO_ENCODING = frozenset(
 _MOST_STAGES = 6
 _NO_LIMIT = 1 << 40
 _DAMAGED = "the compressed data is damaged"
-_STARTS = (b"{", b"[", b"data:", b"event:")
+_STARTS = (b"{", b"[", b"data:", b"event:", b"\xef\xbb\xbf")
 _TEXT = bytes((9, 10, 13, *range(32, 127)))
 
 
@@ -184,7 +184,7 @@ class _Stage:
             if self._untried:
                 self._next_codec()
                 return self._decode(data, room)
-            if data.startswith(_STARTS):
+            if data.lstrip().startswith(_STARTS):
                 self._plain = True
                 return data
         self.damaged = _DAMAGED

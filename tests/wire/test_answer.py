@@ -135,3 +135,11 @@ def test_figures_that_are_torn_are_unknown(cut: int) -> None:
     answer = reader.finish()
     assert answer.usage.input_tokens in (None, 109)
     assert not answer.complete
+
+
+def test_the_end_may_be_told_twice() -> None:
+    reader = AnswerReader(CHAT, 200, {})
+    reader.feed(b'{"id": "c1", "choices": [{"message": {"content": "x"}}], "usage": {"prompt_tok')
+    first = reader.finish(aborted="gone")
+    assert reader.finish() == first
+    assert first.text == "x"

@@ -138,7 +138,8 @@ def test_a_body_of_the_limit_does_not_exceed_it() -> None:
 
 def test_text_that_is_no_ascii_is_read_though_labelled_as_compressed() -> None:
     data = '{"名前": "値"}'.encode()
-    assert decode_body(data, "gzip", LIMIT).data == data
+    for text in (data, b"\xef\xbb\xbf" + data, b"\r\n" + data):
+        assert decode_body(text, "gzip", LIMIT).data == text
 
 
 def test_an_empty_body_is_no_damage() -> None:
