@@ -90,7 +90,7 @@ class ClaudeCodeReader:
             folder=text(doc, "cwd"),
             branch=text(doc, "gitBranch"),
             subagent=_subagent(doc),
-            side=None if purpose is None else not (purpose in _MAIN or purpose.startswith("agent")),
+            side=_side(purpose),
             problem=problem,
             finish_reason=None if synthetic else text(message, "stop_reason"),
         )
@@ -134,6 +134,13 @@ def _stem(path: str) -> str:
 
 def _before(moment: datetime | None, limit: datetime) -> datetime | None:
     return moment if moment and moment <= limit else None
+
+
+def _side(purpose: str | None) -> bool | None:
+    """Whether a request's purpose is beside the conversation; a compaction is neither."""
+    if purpose is None or "compact" in purpose:
+        return None
+    return not (purpose in _MAIN or purpose.startswith("agent"))
 
 
 def _subagent(doc: dict[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 from kimi_mitm.logs.places import roots
@@ -82,7 +83,7 @@ class Finder:
         fixed, rest = _fixed(pattern)
         start = os.path.join(top, fixed) if fixed else str(top)
         if not rest:
-            if os.path.isfile(start) and (found := self._stat(start)):
+            if found := self._stat(start):
                 yield found
             return
         parts = tuple(_part(part) for part in rest.split("/"))
@@ -97,7 +98,7 @@ class Finder:
                         further = {i if parts[i] is None else i + 1 for i in places if _fits(parts[i], name)}
                         if (below := _closure(parts, further)) and level < _DEEPEST:
                             waiting.append((entry.path, below, level + 1))
-                    elif len(parts) - 1 in places and _fits(parts[-1], name):
+                    elif len(parts) - 1 in places and _fits(parts[-1], name) and entry.is_file():
                         stat = entry.stat()
                         yield Found(entry.path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
                 except OSError:
@@ -116,10 +117,12 @@ class Finder:
     def _stat(self, path: str) -> Found | None:
         try:
             stat = os.stat(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError:
             self.unreadable += 1
+            return None
+        if not S_ISREG(stat.st_mode):
             return None
         return Found(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 

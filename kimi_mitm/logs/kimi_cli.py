@@ -3,16 +3,18 @@
 A `StatusUpdate` after each step has `token_usage` (fresh, read and written input apart; reasoning in the
 output) and `message_id`, which is the response's id. Sub-agents' events come wrapped in `SubagentEvent`
 in their parent's file. The model is nowhere in it; `context.jsonl` only has the size of the context.
+`state.json` beside it has the title, `kimi.json` the folders whose MD5 the sessions' folders are.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
 from kimi_mitm.logs.figures import Figures
-from kimi_mitm.logs.jsonl import decode, epoch_time, table, text
+from kimi_mitm.logs.jsonl import decode, epoch_time, items, table, text
 from kimi_mitm.logs.source import File, LogSource, Place, State
 from kimi_mitm.records import Reading, Source
 
@@ -32,6 +34,7 @@ class WireReader:
             self._session = parts[parts.index("subagents") - 1]
         self._agent = parts[-2] if below else None
         self._began = epoch_time(state.get("began"))
+        self._folder: str | None = None
 
     def state(self) -> State:
         return {"began": self._began.timestamp() if self._began else None}
@@ -82,8 +85,22 @@ class WireReader:
             started_at=self._began if agent == self._agent else None,
             context_window=self._figures.tokens(raw.get("max_context_tokens")),
             title=text(beside, "custom_title"),
+            folder=self._find_folder(),
             subagent=agent,
         )
+
+    def _find_folder(self) -> str | None:
+        up = "../../../../../" if self._agent else "../../../"
+        if self._folder is None:
+            digest = self._file.path.replace("\\", "/").split("/sessions/")[-1].partition("/")[0]
+            known = decode(self._file.beside(f"{up}kimi.json") or b"")
+            paths = (text(entry, "path") for entry in items(known, "work_dirs"))
+            self._folder = next((path for path in paths if path and digest.endswith(_md5(path))), None)
+        return self._folder
+
+
+def _md5(path: str) -> str:
+    return hashlib.md5(path.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
 
 
 SOURCES: Final = (

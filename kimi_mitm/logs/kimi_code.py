@@ -80,7 +80,7 @@ class WireReader:
             title=text(about, "title"),
             folder=text(about, "cwd"),
             subagent=self._agent,
-            side=self._kind not in (None, _LOOP),
+            side=None if self._kind in (None, "compaction") else self._kind != _LOOP,
             finish_reason=text(raw, "rawFinishReason") or text(raw, "providerFinishReason"),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -103,6 +104,29 @@ def test_links_between_folders_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "r/loop").symlink_to(tmp_path / "r")
 
     assert files(tmp_path, Place(root="{home}/r", pattern="**/*.json")) == ["r/a/x.json"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_only_plain_files_are_files(tmp_path: Path) -> None:
+    """To open a pipe would wait for its writer for ever."""
+    tree(tmp_path, ["r/x.json"])
+    (tmp_path / "r/folder.json").mkdir()
+    os.mkfifo(tmp_path / "r/pipe.json")
+    finder = Finder(
+        LogSource(
+            name="toy",
+            client="toy",
+            places=(Place(root="{home}/r", pattern="*.json"),),
+            document=lambda data, file: [],
+        ),
+        tmp_path,
+        {},
+        "linux",
+    )
+
+    assert [Path(file.path).name for file in finder.files()] == ["x.json"]
+    assert finder.match(str(tmp_path / "r/pipe.json")) is None
+    assert finder.match(str(tmp_path / "r/folder.json")) is None
 
 
 @pytest.mark.parametrize(
