@@ -1,8 +1,8 @@
 """Whether a log record can be of an exchange that the proxy saw, and how well it fits.
 
-Ids decide where both sides have them. Without, the client must be the same (or hide behind a library's
-name on the wire, and then the model must be the same), the session must not differ, and the time must
-fit. Equal figures are the best sign, then an equal session, client, model, and the same purpose.
+Ids decide where both sides have them. Without, the client must be the same, or hide behind a library's
+name on the wire, and then the model or the figures must be the same; the session must not differ, and
+the time must fit. Equal figures are the best sign, then an equal session, client, model, and the same purpose.
 """
 
 from __future__ import annotations
@@ -117,11 +117,11 @@ def fit(reading: Reading, exchange: WireExchange, window: timedelta = WINDOW) ->
     client = _client(reading, exchange)
     if client is None or _contradicts(reading, exchange):
         return None
-    session = _session(reading, exchange)
+    session, figures = _session(reading, exchange), _figures(reading, exchange)
     model = _model(reading.model, exchange.models)
-    if session is None or model is None or (client == 1 and model != 2):
+    if session is None or model is None or (client == 1 and 2 not in (model, figures)):
         return None
-    found = Fit(_figures(reading, exchange), session, client, model, _purpose(reading, exchange))
+    found = Fit(figures, session, client, model, _purpose(reading, exchange))
     return found if _in_time(reading, exchange, window, equal=found.figures == 2) else None
 
 
