@@ -2,7 +2,7 @@
 
 Ids decide where both sides have them. Without, the client must be the same, or hide behind a library's
 name on the wire, and then the model or the figures must be the same; the session must not differ, and
-the time must fit. Equal figures are the best sign, then an equal session, client, model, and the same purpose.
+the time must fit. Equal figures are the best sign, then an equal session, client, model and purpose.
 """
 
 from __future__ import annotations
