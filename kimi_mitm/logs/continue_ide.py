@@ -36,6 +36,7 @@ _COUNT: Final = re.compile(
     r"\s*:\s*~?\s*(-?\d[\d,]{0,14}(?:\.\d{1,6})?)",
     re.IGNORECASE,
 )
+_TELLING: Final = re.compile(r"token|length", re.IGNORECASE)
 _LAST_COUNT: Final = "max output tokens"
 _LONGEST_BLOCK: Final = 16_384
 
@@ -132,22 +133,22 @@ class CoreLogReader:
         }
 
     def feed(self, line: bytes, number: int) -> Iterator[Reading]:
-        words = line.decode("utf-8", "replace")
         self._file.tally.seen += 1
+        if self._done and not line.startswith(b"["):
+            return
+        words = line[:_LONGEST_BLOCK].decode("utf-8", "replace")
         if found := _LINE.match(words):
             yield from self._end_of_counts()
             self._file.tally.understood += 1
             self._start, self._time, words = number, found[1], found[2]
             self._block, self._counts, self._done = "", {}, False
-        if self._done:
-            return
-        if _COUNTS.search(words):
+        if "token counts" in words and _COUNTS.search(words):
             self._counts["open"] = True
         elif self._counts.get("open") and (count := _COUNT.match(words)):
             yield from self._count(count[1].lower().replace("length", "").strip(), count[2])
         elif self._counts.get("open") and words.strip():
             yield from self._end_of_counts()
-        elif least := _LEAST.search(words):
+        elif "at least" in words and (least := _LEAST.search(words)):
             self._counts["least"] = int(least[1])
         else:
             yield from self._error(words)
@@ -187,9 +188,12 @@ class CoreLogReader:
         )
 
     def _error(self, words: str) -> Iterator[Reading]:
-        if len(self._block) > _LONGEST_BLOCK or not (self._block or "rror" in words):
+        self._done = len(self._block) > _LONGEST_BLOCK
+        if self._done or not (self._block or "rror" in words):
             return
-        self._block += words[:_LONGEST_BLOCK] + "\n"
+        self._block += words + "\n"
+        if not _TELLING.search(words):
+            return
         stated = prompt_tokens_of_error(None, self._block)
         at = iso_time(self._time) or self._file.modified
         if stated is None or stated.input_tokens is None or at is None:

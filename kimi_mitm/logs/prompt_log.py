@@ -17,11 +17,11 @@ from kimi_mitm.logs.jsonl import iso_time, table, text
 from kimi_mitm.logs.source import File, State
 from kimi_mitm.records import Reading, Source
 
-_BEGIN: Final = re.compile(r"^([ |&%#])(\d\d):(\d\d):(\d\d)\.(\d) \[(\w+)\]")
-_AFTER: Final = re.compile(r"^\s*\+(\d{1,7}\.\d) ")
-_MODEL: Final = re.compile(r'^\s*"model": "([^"\n]{1,200})"')
-_OUTCOME: Final = re.compile(r"^(?:\s*\+\d{1,7}\.\d)?\s+(Success|Cancelled|Error)\s*$")
-_COUNT: Final = re.compile(r"^\s*(Prompt|Generated) Tokens: (-?\d{1,15})\s*$")
+_BEGIN: Final = re.compile(rb"^[ |&%#](\d\d):(\d\d):(\d\d)\.(\d) \[(\w+)\]")
+_AFTER: Final = re.compile(rb"^\+(\d{1,7}\.\d) +")
+_MODEL: Final = re.compile(rb'^"model": "([^"\n]{1,200})"')
+_COUNT: Final = re.compile(rb"^(Prompt|Generated) Tokens: (-?\d{1,15})$")
+_OUTCOMES: Final = frozenset({b"Success", b"Cancelled", b"Error"})
 _SIDE: Final = {"Chat": False, "Fim": True}
 _LATER: Final = timedelta(minutes=1)
 _MOST_OPEN: Final = 5  # as many as there are first characters
@@ -42,34 +42,35 @@ class PromptLogReader:
         return {"last": self._last.isoformat() if self._last else None, "open": self._open}
 
     def feed(self, line: bytes, number: int) -> Iterator[Reading]:
-        words = line[:4096].decode("utf-8", "replace")
         self._file.tally.seen += 1
-        if found := _BEGIN.match(words):
-            self._begin(found, number)
+        mark = line[:1].decode("ascii", "replace")
+        if line[1:2].isdigit() and (found := _BEGIN.match(line)):
+            self._begin(mark, found, number)
             return
-        one = self._open.get(words[:1])
+        one = self._open.get(mark)
         if one is None:
             return
         self._file.tally.understood += 1
-        rest = words[1:]
-        if after := _AFTER.match(rest):
+        words = line[1:4096].strip()
+        if words.startswith(b"+") and (after := _AFTER.match(words)):
             one["after"] = float(after[1])
-        if outcome := _OUTCOME.match(rest):
-            one["outcome"] = outcome[1].lower()
-        elif "model" not in one and (model := _MODEL.match(rest)):
-            one["model"] = model[1]
-        elif one.get("outcome") and (count := _COUNT.match(rest)):
-            one[count[1]] = int(count[2])
-            if count[1] == "Generated":
+            words = words[after.end() :]
+        if words in _OUTCOMES:
+            one["outcome"] = words.decode().lower()
+        elif words.startswith(b'"model"') and "model" not in one and (model := _MODEL.match(words)):
+            one["model"] = model[1].decode("utf-8", "replace")
+        elif "outcome" in one and (count := _COUNT.match(words)):
+            one[count[1].decode()] = int(count[2])
+            if count[1] == b"Generated":
                 yield from self._reading(one)
 
-    def _begin(self, found: re.Match[str], number: int) -> None:
+    def _begin(self, mark: str, found: re.Match[bytes], number: int) -> None:
         self._file.tally.understood += 1
-        hour, minute, second, tenth = (int(found[group]) for group in (2, 3, 4, 5))
+        hour, minute, second, tenth = (int(found[group]) for group in (1, 2, 3, 4))
         if hour > 23 or minute > 59 or second > 59 or (self._last or self._file.modified) is None:
             return
         begun = self._moment(time(hour, minute, second, tenth * 100_000))
-        self._open[found[1]] = {"begun": begun.isoformat(), "kind": found[6], "line": number}
+        self._open[mark] = {"begun": begun.isoformat(), "kind": found[5].decode(), "line": number}
         while len(self._open) > _MOST_OPEN:
             del self._open[next(iter(self._open))]
 

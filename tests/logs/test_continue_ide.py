@@ -96,6 +96,12 @@ def test_a_count_out_of_bounds_is_left_out_and_counted() -> None:
     assert (got.tools_tokens, got.system_tokens, about.tally.rejected) == (None, 2210, 1)
 
 
+def test_the_report_is_known_by_its_counts_not_by_its_first_words() -> None:
+    text = BLOCK.replace("Error running handler", "Running handler").replace("Error: Not", "Not")
+
+    assert [one.system_tokens for one in core(text)] == [2210]
+
+
 def test_two_blocks_are_two_readings() -> None:
     again = BLOCK.replace("09:00:20", "09:00:40")
 
