@@ -54,6 +54,7 @@ class _Row:
 @dataclass(frozen=True, slots=True)
 class _Mark:
     header: str
+    main: re.Pattern[str] | None
     side: re.Pattern[str] | None
     subagent: re.Pattern[str] | None
 
@@ -93,7 +94,7 @@ _SESSIONS: tuple[tuple[str, str, str], ...] = tuple(
     (where, key, rule) for where, key, rule in ([*s.split(":"), ""][:3] for s in _TABLE["sessions"])
 )
 _MARKS = tuple(
-    _Mark(r["header"], _pattern(r.get("side"), re.I), _pattern(r.get("subagent"), re.I))
+    _Mark(r["header"], *(_pattern(r.get(kind), re.I) for kind in ("main", "side", "subagent")))
     for r in _TABLE["marks"]
 )
 _SIDES = tuple(
@@ -121,6 +122,7 @@ _TURN = (
     "body:user_prompt_id",
     "body:metadata.promptId",
 )
+_SUBAGENTS = tuple(f"header:{name}" for name in _TABLE["subagents"]["headers"])
 _LONGEST_ID = 200
 
 
@@ -227,6 +229,7 @@ def _session(headers: Mapping[str, str], fields: Mapping[str, Any]) -> str | Non
 
 
 def _marked(headers: Mapping[str, str], fields: Mapping[str, Any]) -> tuple[bool | None, str | None]:
+    """Side traffic, and the sub-agent's name, by what headers and fields say themselves."""
     side: bool | None = None
     subagent: str | None = None
     for mark in _MARKS:
@@ -235,15 +238,18 @@ def _marked(headers: Mapping[str, str], fields: Mapping[str, Any]) -> tuple[bool
             continue
         if mark.side and mark.side.fullmatch(value):
             side = True
+        elif mark.main and mark.main.fullmatch(value):
+            side = side or False
         elif mark.subagent and mark.subagent.fullmatch(value):
             subagent = value
     turn = _turn_metadata(headers, fields)
     if turn.get("request_kind") == "prewarm" or fields.get("generate") is False:
         side = True
     agent = turn.get("agent_name")
-    if subagent is None and isinstance(agent, str) and agent not in ("", "/root"):
-        subagent = agent[:_LONGEST_ID]
-    return side, subagent
+    named = _first(_SUBAGENTS, headers, fields)
+    if named is None and isinstance(agent, str) and agent not in ("", "/root"):
+        named = agent[:_LONGEST_ID]
+    return side, named or subagent
 
 
 def _turn_metadata(headers: Mapping[str, str], fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -277,7 +283,7 @@ def side_call(
 def _is_side(row: _Side, client: Client, request: Request | None, opening: str) -> bool:
     if row.clients and client.name not in row.clients:
         return False
-    if row.no_tools and (request is None or request.tool_count):
+    if row.no_tools and (request is None or request.tool_count or "partial_body" in request.hidden):
         return False
     if row.max_output is not None and (request is None or request.max_output_tokens != row.max_output):
         return False
