@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from stat import S_ISREG
@@ -39,6 +39,7 @@ class Finder:
     env: Mapping[str, str]
     platform: str
     unreadable: int = 0
+    _real: dict[Path, str] = field(default_factory=dict)
 
     def files(self) -> Iterator[Found]:
         """Every file that is there now, each once."""
@@ -66,17 +67,19 @@ class Finder:
                 fixed, rest = _fixed(place.pattern)
                 folder = top / fixed if rest else (top / fixed).parent
                 if folder.is_dir():
+                    self._real[top] = os.path.realpath(top)
                     yield folder, "/" in rest
 
     def match(self, path: str) -> Found | None:
-        """The file at `path`, if it is one of this source's."""
+        """The file at `path`, if it is one of this source's. `path` may be spelt with links resolved, as
+        some systems' change notices do."""
         for place in self.source.places:
             for top in self.tops(place):
-                below = os.path.relpath(path, top).replace(os.sep, "/") if place.pattern else ""
-                if place.pattern and not _matches(place.pattern, below):
-                    continue
-                if place.pattern or str(top) == path:
-                    return self._stat(path)
+                for spelt in {str(top), self._real.get(top, "")} - {""}:
+                    below = path[len(spelt) :].replace(os.sep, "/")
+                    if not path.startswith(spelt) or not _matches(place.pattern, below):
+                        continue
+                    return self._stat(os.path.join(top, below.removeprefix("/")) if below else str(top))
         return None
 
     def _below(self, top: Path, pattern: str) -> Iterator[Found]:
@@ -173,10 +176,12 @@ def _closure(parts: tuple[_Part, ...], places: set[int]) -> frozenset[int]:
 
 
 def _matches(pattern: str, below: str) -> bool:
-    """True if a path below the root, with `/` in it, is what `pattern` means."""
+    """True if a path below the root, beginning with `/`, is what `pattern` means."""
+    if not pattern or not below.startswith("/"):
+        return pattern == below
     parts = tuple(_part(part) for part in pattern.split("/"))
     places = _closure(parts, {0})
-    *folders, name = below.split("/")
+    *folders, name = below[1:].split("/")
     for folder in folders:
         places = _closure(
             parts, {i if parts[i] is None else i + 1 for i in places if _fits(parts[i], folder)}

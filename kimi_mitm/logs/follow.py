@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from typing import Final, Protocol
 from kimi_mitm.logs import SOURCES
 from kimi_mitm.logs.collect import Batch, Collector
 from kimi_mitm.logs.find import Finder, Found
+from kimi_mitm.logs.jsonl import iso_time
 from kimi_mitm.logs.source import Distinct, LogSource
 from kimi_mitm.logs.watch import Watcher
 from kimi_mitm.records import Reading
@@ -34,6 +35,8 @@ _HOT_FOR: Final = (
 _MOST_HOT: Final = 64
 _PUZZLED_AFTER: Final = 20
 _SINCE: Final = "since"
+
+type Work = list[tuple[Collector, Found]]
 
 type Take = Callable[[tuple[Reading, ...]], Awaitable[None]]
 """Keeps readings. Once it has returned, they are not given again; before that, they may be."""
@@ -105,7 +108,7 @@ class Logs:
         self._collectors: list[Collector] = []
         self._watcher = Watcher(self._told)
         self._told_paths: set[str] = set()
-        self._hot: OrderedDict[str, int] = OrderedDict()
+        self._hot: OrderedDict[str, tuple[Collector, int]] = OrderedDict()
         self._wake = asyncio.Event()
         self._stopping = False
         self.started = asyncio.Event()
@@ -127,8 +130,8 @@ class Logs:
                     next_poll = loop.time() + (
                         poll_s if self._watcher.notices else min(poll_s, _POLL_BLIND_S)
                     )
-                elif paths := self._due():
-                    await self._look(lambda one: one.touched(paths), take, offsets)
+                else:
+                    await self._look(self._due(), take, offsets)
                 if loop.time() >= next_appear:
                     next_appear = loop.time() + _APPEAR_S
                     if await self._watch():
@@ -151,14 +154,18 @@ class Logs:
         if first:
             saved[_SINCE] = self._now().isoformat()
             offsets.save_offset(_SINCE, saved[_SINCE])
-        since = datetime.fromisoformat(saved[_SINCE])
+        since = iso_time(saved[_SINCE]) or self._now()
         self._collectors = [Collector(finder, saved, since) for finder in self._finders]
         for collector in self._collectors:
             self._save(await asyncio.to_thread(collector.begin, first), offsets)
 
     async def poll(self, take: Take, offsets: Offsets) -> None:
         """Looks at every file once, and gives what is new."""
-        await self._look(lambda collector: collector.changed(), take, offsets)
+
+        def changed() -> Work:
+            return [(one, found) for one in self._collectors for found in one.changed()]
+
+        await self._look(changed, take, offsets)
 
     def stop(self) -> None:
         """Lets `follow` look at everything once more, and end."""
@@ -176,15 +183,14 @@ class Logs:
         """False where the system tells nothing of changes, and only polls find them."""
         return self._watcher.notices
 
-    async def _look(self, find: Callable[[Collector], Iterable[Found]], take: Take, offsets: Offsets) -> None:
-        for collector in self._collectors:
-            for found in await asyncio.to_thread(find, collector):
-                self._warm(found.path)
-                batches = collector.read(found)
-                while batch := await asyncio.to_thread(next, batches, None):
-                    if readings := self._distinct.of(batch.readings):
-                        await take(readings)
-                    self._save(batch, offsets)
+    async def _look(self, find: Callable[[], Work], take: Take, offsets: Offsets) -> None:
+        for collector, found in await asyncio.to_thread(find):
+            self._warm(collector, found.path)
+            batches = collector.read(found)
+            while batch := await asyncio.to_thread(next, batches, None):
+                if readings := self._distinct.of(batch.readings):
+                    await take(readings)
+                self._save(batch, offsets)
 
     def _save(self, batch: Batch, offsets: Offsets) -> None:
         for key, state in batch.places.items():
@@ -200,17 +206,25 @@ class Logs:
         self._told_paths |= paths
         self._wake.set()
 
-    def _warm(self, path: str) -> None:
+    def _warm(self, collector: Collector, path: str) -> None:
         self._hot.pop(path, None)
-        self._hot[path] = _HOT_FOR
+        self._hot[path] = (collector, _HOT_FOR)
         while len(self._hot) > _MOST_HOT:
             self._hot.popitem(last=False)
 
-    def _due(self) -> set[str]:
-        """The paths to look at now: told of, or hot."""
-        paths, self._told_paths = self._told_paths | self._hot.keys(), set()
-        self._hot = OrderedDict((path, left - 1) for path, left in self._hot.items() if left > 1)
-        return paths
+    def _due(self) -> Callable[[], Work]:
+        """How to find what changed of the files that a notice named, or that are hot."""
+        told, self._told_paths = self._told_paths, set()
+        hot = [(path, collector) for path, (collector, _) in self._hot.items() if path not in told]
+        self._hot = OrderedDict(
+            (path, (one, left - 1)) for path, (one, left) in self._hot.items() if left > 1
+        )
+
+        def work() -> Work:
+            found = [(one, file) for one in self._collectors for file in one.touched(told)] if told else []
+            return found + [(one, file) for path, one in hot for file in one.touched({path})]
+
+        return work
 
 
 def _health(collector: Collector) -> SourceHealth:

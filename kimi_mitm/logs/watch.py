@@ -43,6 +43,7 @@ class Watcher:
                 self._folders[below] = outermost
                 await self._end(below)
                 if outermost:
+                    self.notices = True
                     self._tasks[below] = asyncio.create_task(self._run(outermost, below))
         return news
 
@@ -70,5 +71,4 @@ class Watcher:
                 self._tell({path for _, path in changes})
         except (OSError, RuntimeError) as error:
             self.notices = False
-            self._folders.pop(below, None)
             log.warning("log folders can't be watched, only polled: %s", error)
