@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from kimi_mitm.fields import body_fields
+from kimi_mitm.headers import HEADERS
 from kimi_mitm.records import Operation, Request
 
 __all__ = ["HEADERS", "UNKNOWN", "Client", "body_fields", "identify", "side_call"]
@@ -107,11 +108,6 @@ _SIDES = tuple(
     for r in _TABLE["side"]
 )
 
-HEADERS: frozenset[str] = frozenset(_TABLE["headers"]["names"])
-"""Names (lower-case) of the headers that may be kept; the families of `is_kept` come on top."""
-
-_KEPT: re.Pattern[str] = re.compile("|".join(_TABLE["headers"]["patterns"]))
-
 _MACHINE_MADE = re.compile(r"(?:session_|ses_|conv_|thread_)?[0-9A-Za-z][0-9A-Za-z_-]{19,127}")
 _SESSION_IN_USER = re.compile(r'"session_id"\s*:\s*"([^"\\]{1,200})"|_session_([0-9A-Za-z-]{8,64})')
 _TURN = (
@@ -124,12 +120,6 @@ _TURN = (
 )
 _SUBAGENTS = tuple(f"header:{name}" for name in _TABLE["subagents"]["headers"])
 _LONGEST_ID = 200
-
-
-def is_kept(name: str) -> bool:
-    """Whether a header may be kept: identity, encodings, ids, limits; never credentials or cookies."""
-    name = name.lower()
-    return name in HEADERS or _KEPT.fullmatch(name) is not None
 
 
 def identify(headers: Mapping[str, str], body_fields: Mapping[str, Any] | None, host: str = "") -> Client:

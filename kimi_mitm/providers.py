@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -72,7 +72,6 @@ _OTHERS = _hosts(
 _PORTS: dict[int, str] = {int(port): name for port, name in _TABLE["ports"].items()}
 _ROUTES: frozenset[str] = frozenset(_TABLE["huggingface"]["routes"])
 _PREFIXES: dict[str, str] = _TABLE["prefixes"]
-_FAMILIES = tuple(_Family(re.compile(r["match"]), r["family"], r["provider"]) for r in _TABLE["families"])
 _LOCAL = frozenset(
     {"localhost", "::1", "[::1]", "0.0.0.0", "host.docker.internal", "host.containers.internal"}
 )
@@ -205,7 +204,12 @@ def _named(name: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _family(bare: str) -> _Family | None:
-    return next((row for row in _FAMILIES if row.match.search(bare)), None)
+    return next((row for row in _families() if row.match.search(bare)), None)
+
+
+@cache
+def _families() -> tuple[_Family, ...]:
+    return tuple(_Family(re.compile(r["match"]), r["family"], r["provider"]) for r in _TABLE["families"])
 
 
 def _split(name: str) -> tuple[str | None, str]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote_plus, urlsplit
 
-from kimi_mitm.clients import is_kept
+from kimi_mitm.headers import is_kept
 
 MASK = "[redacted]"
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_mitm.clients import HEADERS, Client, body_fields, identify, is_kept, side_call
+from kimi_mitm.clients import HEADERS, Client, body_fields, identify, side_call
+from kimi_mitm.headers import is_kept
 from kimi_mitm.records import Operation, Request
 
 TABLE = tomllib.loads(files("kimi_mitm").joinpath("clients.toml").read_text(encoding="utf-8"))
