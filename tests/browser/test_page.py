@@ -6,7 +6,7 @@ import re
 
 import pytest
 from page_site import Site
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from kimi_mitm.control.guard import ControlSettings
 from kimi_mitm.control.service import Caller, ControlError
@@ -148,6 +148,36 @@ async def test_a_second_page_stays_in_step(browser: Browser, page: Page, site: S
     await expect(other.get_by_role("switch", **OFF)).to_be_visible()
     await other.get_by_role("switch", **OFF).click()
     await expect(page.get_by_role("switch", **ON)).to_be_visible()
+
+
+async def test_ten_pages_of_one_browser_share_one_stream(browser: Browser, site: Site) -> None:
+    context = await browser.new_context()
+    pages = [await opened(await context.new_page(), site) for _ in range(10)]
+    readers = site.service.hub.readers
+    await pages[3].get_by_role("switch", **ON).click()
+    for one in pages:
+        await expect(one.get_by_role("switch", **OFF)).to_be_visible()
+    await pages[0].close()
+    await site.service.set_auto_session(True, SOMEBODY)
+    for one in pages[1:]:
+        await expect(one.get_by_role("switch", **ON)).to_be_visible()
+    await context.close()
+
+    assert readers == 1
+
+
+async def test_the_other_pages_come_back_too(browser: Browser, site: Site) -> None:
+    context = await browser.new_context()
+    pages = [await opened(await context.new_page(), site) for _ in range(3)]
+    await site.down()
+    for one in pages:
+        await expect(one.locator("#connection")).to_have_attribute("data-state", "reconnecting")
+    await site.scene.furnish()
+    await site.up()
+    for one in pages:
+        await expect(one.locator("#connection")).to_have_attribute("data-state", "live", timeout=15_000)
+        await expect(one.locator("#sessions-live > li")).to_have_count(4)
+    await context.close()
 
 
 async def test_what_somebody_else_changes_is_shown_and_read_out(page: Page, site: Site) -> None:
@@ -351,6 +381,45 @@ async def test_the_page_asks_for_the_token_and_keeps_it_in_this_tab(page: Page, 
     assert await page.evaluate("sessionStorage.getItem('kimi.token')") == "open sesame"
     assert await page.evaluate("localStorage.getItem('kimi.token')") is None
     assert not [address for address in addresses if "sesame" in address]
+
+
+async def test_each_page_asks_for_the_token_itself(browser: Browser, site: Site) -> None:
+    await site.down()
+    site.settings = ControlSettings(token="open sesame", version="0.1.0")
+    await site.up()
+    context = await browser.new_context()
+    pages = [await context.new_page() for _ in range(2)]
+    for one in pages:
+        await one.goto(site.url)
+        await expect(one.locator("#connection")).to_have_attribute("data-state", "locked")
+    for one in reversed(pages):
+        await one.get_by_role("textbox", name="Token").fill("open sesame")
+        await one.keyboard.press("Enter")
+        await expect(one.locator("#connection")).to_have_attribute("data-state", "live")
+        await expect(one.locator("#flag-state")).not_to_be_empty()
+    await site.service.set_auto_session(False, SOMEBODY)
+    for one in pages:
+        await expect(one.get_by_role("switch", **OFF)).to_be_visible()
+    await context.close()
+
+
+async def test_a_first_read_that_fails_is_done_again(page: Page, site: Site) -> None:
+    await site.scene.furnish()
+    failures = 0
+
+    async def fail_once(route: Route) -> None:
+        nonlocal failures
+        failures += 1
+        await (route.abort() if failures == 1 else route.continue_())
+
+    await page.route("**/api/exchanges*", fail_once)
+    await page.goto(site.url)
+    await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+    await site.down()
+    await expect(page.locator("#connection")).to_have_attribute("data-state", "reconnecting")
+    await site.up()
+
+    await expect(page.locator("#rows tr")).not_to_have_count(0, timeout=15_000)
 
 
 # The API's page, and how it all looks

@@ -1,9 +1,10 @@
 // The page: everything is read from the API, kept up to date by events, read again after a reset.
 
-import { call, Live, Refused } from "/static/api.js";
+import { call, Refused } from "/static/api.js";
 import { Exchanges } from "/static/exchanges.js";
 import { Flag } from "/static/flag.js";
 import { debounced, say } from "/static/format.js";
+import { Live } from "/static/live.js";
 import { askForToken } from "/static/login.js";
 import { notify, sessionCreated, warn } from "/static/notices.js";
 import { Sessions } from "/static/sessions.js";
@@ -26,6 +27,7 @@ const refreshTotals = debounced(() => load(loadTotals), 800);
 const refreshSessions = debounced(() => load(loadSessions), 800);
 let loading = false;
 let again = false;
+let loaded = false;
 
 filter.addEventListener("click", () => sessions.choose(sessions.chosen));
 
@@ -67,26 +69,32 @@ async function loadAll() {
   exchanges.replace(page.exchanges);
 }
 
-/** Runs a loader; the live connection notices by itself when nobody answers. */
+/** Runs a loader; true when it went well. Where nobody answers, the live connection notices by itself. */
 async function load(what) {
-  try {
-    await what();
-  } catch (error) {
-    if (error instanceof Refused && error.status !== 401) warn(error.message);
+  for (;;) {
+    try {
+      await what();
+      return true;
+    } catch (error) {
+      if (!(error instanceof Refused)) return false;
+      if (error.status !== 401) {
+        warn(error.message);
+        return false;
+      }
+      await locked();
+    }
   }
 }
 
 /** Reads everything; events that come meanwhile are applied afterwards, in their order. */
 async function catchUp() {
-  if (loading) {
-    again = true;
-    return;
-  }
+  again = true;
+  if (loading) return;
   loading = true;
-  do {
+  while (again) {
     again = false;
-    await load(loadAll);
-  } while (again);
+    loaded = await load(loadAll);
+  }
   loading = false;
   waiting.splice(0).forEach(apply);
 }
@@ -142,8 +150,7 @@ function state(name) {
 async function locked() {
   state("locked");
   await askForToken();
-  live.retry();
+  state("connecting");
 }
 
-const live = new Live({ state, locked, event: take, open: (resumed) => resumed || catchUp() });
-live.run();
+new Live({ state, locked, event: take, open: (resumed) => (resumed && loaded) || catchUp() }).run();

@@ -3,8 +3,17 @@
 import { token } from "/static/api.js";
 import { say } from "/static/format.js";
 
-/** Shows the question and gives when something was entered. */
+let asking = null;
+
+/** Shows the question and gives when something was entered; asks once for all who ask meanwhile. */
 export function askForToken() {
+  asking ??= ask().finally(() => {
+    asking = null;
+  });
+  return asking;
+}
+
+function ask() {
   const dialog = document.getElementById("login");
   const input = document.getElementById("token");
   say(document.getElementById("login-problem"), token.get() ? "This token was refused." : "");
