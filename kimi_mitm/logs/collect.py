@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ log: Final = logging.getLogger(__name__)
 
 READ_AT_ONCE: Final = 4 * 1024 * 1024
 _OPEN_TAILS: Final = 256
+_REST: Final = 20
+"""A file that must be read whole each time is left alone for this many times as long as that took: some
+clients rewrite megabytes several times a second."""
 _WORTH_SAVING: Final = 1024 * 1024
 """A file larger than this has its place saved at first sight; a smaller one is cheaper to read again."""
 _BASELINE_FILES: Final = 500
@@ -58,6 +62,7 @@ class Collector:
         self._stamps: dict[str, Stamp] = {}
         self._rested: dict[str, Found] = {}
         self._filtered: set[str] = set()
+        self._not_before: dict[str, float] = {}
         self._tails: OrderedDict[str, Tail] = OrderedDict()
         self._saved = {path: text for path, text in saved.items() if path.startswith(f"{self.source.name}:")}
 
@@ -97,13 +102,15 @@ class Collector:
     def touched(self, paths: Iterable[str]) -> list[Found]:
         """Of the paths that a notice named, the files of this source that are not as they were."""
         named = {path.removesuffix("-wal").removesuffix("-journal") for path in paths}
-        files = (self.finder.match(path) for path in sorted(named))
+        now = time.monotonic()
+        due = (path for path in sorted(named) if self._not_before.get(path, now) <= now)
+        files = (self.finder.match(path) for path in due)
         return [file for file in files if file and self._stamps.get(file.path) != self._stamp(file)]
 
     def read(self, found: Found) -> Iterator[Batch]:
         """What is new in one file, in batches of bounded size. A file that can't be read gives nothing,
         counts as unreadable, and is tried again at the next look."""
-        stamp = self._stamp(found)
+        stamp, began = self._stamp(found), time.monotonic()
         try:
             follower = self._tail(found)
             while True:
@@ -126,6 +133,9 @@ class Collector:
             self._give_up(found.path, error)
         else:
             self.unreadable.discard(found.path)
+            if self.source.kind is not Kind.LINES:
+                now = time.monotonic()
+                self._not_before[found.path] = now + (now - began) * _REST
 
     def _wanted(self, follower: Tail, found: Found) -> Iterator[Reading]:
         for reading in follower.advance(found, READ_AT_ONCE):
@@ -186,7 +196,7 @@ class Collector:
 
     def _forget(self, path: str) -> None:
         self._stamps.pop(path, None)
-        self._rested.pop(path, None)
+        self._not_before.pop(path, None)
         self._tails.pop(path, None)
 
     def _key(self, path: str) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from kimi_mitm.logs.collect import Collector
+from kimi_mitm.logs.find import Finder
 from kimi_mitm.logs.follow import Logs, select
 from kimi_mitm.logs.jsonl import decode, epoch_time, text
 from kimi_mitm.logs.source import File, LogSource, Place, State
@@ -361,6 +363,31 @@ class TestDocuments:
         await followed.poll(kept.take, kept)
 
         assert kept.given == ["toy:a"]
+
+    def test_a_document_that_took_long_is_left_alone_for_a_while(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A notice in the meantime waits; a poll, and the end, do not."""
+        clock = [0.0]
+
+        def slowly() -> float:
+            clock[0] += 1.0
+            return clock[0]
+
+        monkeypatch.setattr("kimi_mitm.logs.collect.time.monotonic", slowly)
+        finder = Finder(SOURCES[1], tmp_path, {}, "linux")
+        collector = Collector(finder, {}, T0)
+        collector.begin(True)
+        path = str(self.write(tmp_path, ("a", 1)))
+        (file,) = collector.touched([path])
+        assert len(list(collector.read(file))) == 1
+
+        self.write(tmp_path, ("a", 1), ("b", 2))
+
+        assert collector.touched([path]) == []
+        assert len(collector.changed()) == 1
+        clock[0] += 100
+        assert len(collector.touched([path])) == 1
 
 
 class TestDatabases:
