@@ -172,6 +172,8 @@ class Answer:
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         if error.status == 401:
             headers.append((b"www-authenticate", b'Bearer realm="kimi-mitm"'))
+        if error.status == 503:
+            headers.append((b"retry-after", b"10"))
         if error.status in (408, 413):
             headers.append((b"connection", b"close"))
         await self.send({"type": f"{prefix}.start", "status": error.status, "headers": headers})

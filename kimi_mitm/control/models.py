@@ -155,7 +155,7 @@ class Session(Output):
     model: str | None = eg("kimi-k2.5", "The last model of the conversation.", default=None)
     client: str | None = eg("claude-code", default=None)
     client_session_id: str | None = eg(None, "The client's own id.", default=None)
-    kind: str = eg("conversation", "`one_shot` for a run that ended with one prompt.", default="conversation")
+    kind: str = eg("interactive", "`one_shot` for a run that ended with one prompt.", default="interactive")
     folder: str | None = eg(None, "The folder of work, where a log told it.", default=None)
     current: bool = eg(True, "True for the current session of its user and client.", default=False)
     archive_id: str | None = eg(None, "Names the archived conversation.", default=None)

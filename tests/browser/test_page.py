@@ -298,6 +298,17 @@ async def test_one_created_session_is_named(page: Page, site: Site) -> None:
     await expect(page.locator("#notices .notice")).to_contain_text("New session: codex of alice on openai")
 
 
+async def test_a_session_that_is_told_in_short_is_read_in_full(page: Page, site: Site) -> None:
+    await opened(page, site)
+    session = site.service.add_session("alice", "codex", "openai", "gpt-5", quiet=True)
+    short = session.model_dump(mode="json", exclude={"statistics", "providers"})
+    site.service.hub.publish("session:started", {**short, "resumed": 1})
+
+    await expect(page.locator("#sessions-live > li")).to_have_count(1)
+    await expect(page.locator(".session b")).to_have_text("codex")
+    await expect(page.locator("#notices .notice")).to_have_count(0)
+
+
 async def test_names_are_text_and_never_markup(page: Page, site: Site) -> None:
     attack = "<img src=x onerror=window.hit=1><b>x</b>"
     site.service.add_session(attack, attack, "openai", attack, name=attack)

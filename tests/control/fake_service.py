@@ -152,9 +152,16 @@ class FakeService:
         return session, True
 
     def add_session(
-        self, user: str, client: str, provider: str | None, model: str | None, **more: object
+        self,
+        user: str,
+        client: str,
+        provider: str | None,
+        model: str | None,
+        *,
+        quiet: bool = False,
+        **more: object,
     ) -> Session:
-        """A new current session of this user and client, told to everybody."""
+        """A new current session of this user and client, told to everybody unless `quiet`."""
         at = self.now()
         session = Session.model_validate(
             {
@@ -175,7 +182,8 @@ class FakeService:
             if (other.user_id, other.client) == (user, client) and other.current:
                 self._keep(other, current=False)
         self.known[session.session_id] = session
-        self.hub.publish("session:started", session.model_dump(mode="json"))
+        if not quiet:
+            self.hub.publish("session:started", session.model_dump(mode="json"))
         return session
 
     async def activate_session(self, session_id: str, caller: Caller) -> Session | None:

@@ -306,6 +306,7 @@ async def test_too_many_readers_are_told_so() -> None:
     await second.close()
 
     assert b" 503 " in answer
+    assert b"retry-after: " in answer
     assert b"too_many_readers" in answer
 
 

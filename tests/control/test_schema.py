@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from kimi_mitm.control.app import create_app
 from kimi_mitm.control.fields import Output
 from kimi_mitm.control.figures import ExchangeView
 from kimi_mitm.control.guard import ControlSettings
+from kimi_mitm.events import TYPES
 from kimi_mitm.records import Exchange
 from kimi_mitm.render import exchange_json
 
@@ -114,6 +116,14 @@ def test_every_models_example_is_valid(model: type[BaseModel]) -> None:
 def test_an_exchange_in_the_schema_is_the_record() -> None:
     assert list(ExchangeView.model_fields) == [field.name for field in dataclasses.fields(Exchange)]
     ExchangeView.model_validate(exchange_json(settled(exchange(), 1012, 12)))
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "control.md"
+
+
+@pytest.mark.parametrize("word", [*document["paths"], "/events", "/ws", "/docs", *TYPES])
+def test_every_route_and_event_is_described(word: str) -> None:
+    assert f"{word}`" in (text := DOCS.read_text(encoding="utf-8")) or f"{word}?" in text
 
 
 def test_without_a_token_none_is_asked_for() -> None:

@@ -116,7 +116,7 @@ const ACTIONS = {
   "session:started": (data) => {
     if (data.statistics) sessions.put(data);
     else refreshSessions();
-    sessionCreated(data);
+    if (!data.resumed) sessionCreated(data);
   },
   "session:switched": refreshSessions,
   "session:ended": refreshSessions,
