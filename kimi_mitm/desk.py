@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kimi_mitm import link, notes, owner, prices, prompts, settling, transcript
+from kimi_mitm import link, notes, owner, prices, prompts, settling
 from kimi_mitm.archivist import Archivist
 from kimi_mitm.door import Door
 from kimi_mitm.draft import Draft
@@ -28,7 +28,7 @@ from kimi_mitm.settings import Settings
 from kimi_mitm.store import Store
 from kimi_mitm.store import exchanges as exchange_rows
 from kimi_mitm.tokens import Estimator
-from kimi_mitm.transcript import Said, Transcripts
+from kimi_mitm.transcript import Transcripts
 from kimi_mitm.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -171,8 +171,13 @@ class Desk:
         async def save(connection: AsyncConnection) -> None:
             latest = {e.id: e for e in [*result.started, *(e for e, _ in result.completed)]}
             await exchange_rows.save(connection, latest.values())
+            if self._settings.store_content:
+                self._transcripts.begin()
+                for exchange, update in result.completed:
+                    await self._transcripts.add(connection, replace(update.draft, exchange=exchange))
 
         await self.keeper.change(work, save)
+        self._transcripts.commit()
         self._placed.update(result.placed)
         self.vitals.under_way = len(self._placed)
         for exchange in result.started:
@@ -212,19 +217,7 @@ class Desk:
             self._placed.pop(exchange.id, None)
         if update.learned:
             self.store.save_learner(update.learned, datetime.now(UTC))
-        if self._settings.store_content:
-            self._keep_content(replace(update.draft, exchange=exchange))
         self._tell("exchange:completed", exchange, settled=True)
-
-    def _keep_content(self, draft: Draft) -> None:
-        said: list[Said] = self._transcripts.fresh(draft)
-        if said and draft.exchange.session_id:
-            rows = transcript.rows(draft.exchange.session_id, said)
-
-            async def change(connection: AsyncConnection) -> None:
-                await transcript.keep(connection, rows)
-
-            self.store.put(change)
 
     async def _resettled(self, exchange: Exchange) -> None:
         """A log settled what the wire left open."""

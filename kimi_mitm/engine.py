@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 _WAITING = 256
 """Updates that may wait for the loop; beyond it the intake waits, then the pipe, then the recorder."""
 
+_GATHER_S = 0.05
+"""At least so long between two batches: what comes alone is handled at once, a flood by the batch."""
+
 type News = Update | link.Gone | link.Tls | link.Lost | link.Call | link.Stop
 
 
@@ -42,6 +45,7 @@ class Engine:
         self._news: deque[News] = deque()
         self._some = asyncio.Event()
         self._awake = False
+        self._handled_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
@@ -65,6 +69,10 @@ class Engine:
             self._awake = False
             if not self._news:
                 await self._some.wait()
+        wait = self._handled_at + _GATHER_S - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        self._handled_at = time.monotonic()
         news = [self._news.popleft() for _ in range(len(self._news))]
         going_on = not any(isinstance(n, link.Stop) for n in news)
         try:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kimi_mitm import prompts, redact
@@ -36,59 +37,73 @@ class Said:
 
 
 class Transcripts:
-    """Knows which messages of the sessions used last are kept already."""
+    """Knows which messages of the sessions used last are kept already. `begin`, then `add` in one
+    transaction of the database, then `commit` once that is stored."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, set[str]] = OrderedDict()
+        self._pending: dict[str, set[str]] = {}
 
-    def fresh(self, draft: Draft) -> list[Said]:
-        """The messages that an exchange adds to its session, redacted, in order."""
-        exchange, body = draft.exchange, draft.body
-        if exchange.session_id is None or exchange.side:
-            return []
-        first = exchange.session_id not in self._known
-        known = self._known.setdefault(exchange.session_id, set())
-        self._known.move_to_end(exchange.session_id)
+    def begin(self) -> None:
+        """A transaction begins, or begins again."""
+        self._pending.clear()
+
+    def commit(self) -> None:
+        """What was added is stored."""
+        for session_id, digests in self._pending.items():
+            self._known.setdefault(session_id, set()).update(digests)
+            self._known.move_to_end(session_id)
+        self._pending.clear()
         while len(self._known) > _SESSIONS:
             self._known.popitem(last=False)
+
+    async def add(self, connection: AsyncConnection, draft: Draft) -> None:
+        """Writes the messages that an exchange adds to its session, redacted, in order."""
+        session_id = draft.exchange.session_id
+        if session_id is None or draft.exchange.side:
+            return
+        if session_id not in self._known and session_id not in self._pending:
+            found = await connection.execute(
+                select(messages.c.digest).where(messages.c.session_id == session_id)
+            )
+            self._pending[session_id] = set(found.scalars())
+        said = self._fresh(draft, session_id)
+        if said:
+            make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+            rows = [_row(session_id, s) for s in said]
+            await connection.execute(make(messages).on_conflict_do_nothing(), rows)
+
+    def _fresh(self, draft: Draft, session_id: str) -> list[Said]:
+        exchange, body, name = draft.exchange, draft.body, draft.exchange.wire_format
+        known = self._known.get(session_id, set())
+        pending = self._pending.setdefault(session_id, set())
+        first = not known and not pending
         found: list[Said] = []
-        if body and exchange.wire_format:
-            for piece in prompts.split(exchange.wire_format, body):
-                if piece.digest in known:
-                    continue
-                known.add(piece.digest)
-                found += [
-                    Said(_redacted(message), exchange.id, exchange.started_at)
-                    for message in prompts.messages(exchange.wire_format, body, piece)
-                    if first or message.role != "assistant"
-                ]
+        for piece in prompts.split(name, body) if body and name else ():
+            if piece.digest in known or piece.digest in pending:
+                continue
+            pending.add(piece.digest)
+            found += [
+                Said(_redacted(message), exchange.id, exchange.started_at)
+                for message in prompts.messages(name or "", body or b"", piece)
+                if first or message.role != "assistant"
+            ]
         answered = _answered(draft.answer, exchange.id)
         if answered is not None:
+            pending.add(answered.digest)
             found.append(Said(_redacted(answered), exchange.id, exchange.ended_at or exchange.started_at))
         return found
 
 
-def rows(session_id: str, said: list[Said]) -> list[dict[str, Any]]:
-    """Rows of the `messages` table."""
-    return [
-        {
-            "session_id": session_id,
-            "digest": s.message.digest,
-            "exchange_id": s.exchange_id,
-            "at": instant(s.at),
-            "role": s.message.role,
-            "document": msgspec.json.encode(s.message).decode(),
-        }
-        for s in said
-    ]
-
-
-async def keep(connection: AsyncConnection, found: list[dict[str, Any]]) -> None:
-    """Writes rows; those that are there already stay as they are."""
-    from sqlalchemy.dialects import postgresql, sqlite
-
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    await connection.execute(make(messages).on_conflict_do_nothing(), found)
+def _row(session_id: str, said: Said) -> dict[str, Any]:
+    return {
+        "session_id": session_id,
+        "digest": said.message.digest,
+        "exchange_id": said.exchange_id,
+        "at": instant(said.at),
+        "role": said.message.role,
+        "document": msgspec.json.encode(said.message).decode(),
+    }
 
 
 async def read(connection: AsyncConnection, session_id: str) -> list[Said]:
