@@ -40,8 +40,8 @@ _MARKS: tuple[tuple[bytes, str], ...] = (
     (rb'"created_at"\s*:[^{}]{0,400}"response"\s*:\s*"', "ollama.generate"),
     (rb'^\s*\{\s*"embedding"\s*:\s*\[|"embeddings"\s*:\s*\[\s*\[', "ollama.embed"),
     (rb'"object"\s*:\s*"(?:list|embedding)"(?=.{0,400}"embedding"\s*:)', "openai.embeddings"),
-    (rb'"choices"\s*:\s*\[\s*\{[^{}\[\]]{0,400}"(?:message|delta)"\s*:', "openai.chat"),
     (rb'"choices"\s*:\s*\[\s*\{[^{}\[\]]{0,400}"text"\s*:', "openai.completions"),
+    (rb'"choices"\s*:\s*\[.{0,800}?"(?:message|delta)"\s*:\s*\{', "openai.chat"),
 )
 
 # Answers of models in formats that are not read (llama.cpp's own, Text Generation Inference).

@@ -70,7 +70,6 @@ _OTHERS = _hosts(
     dict.fromkeys(_TABLE["others"]["hosts"], "other"), dict.fromkeys(_TABLE["others"]["patterns"], "other")
 )
 _PORTS: dict[int, str] = {int(port): name for port, name in _TABLE["ports"].items()}
-_ROUTES: frozenset[str] = frozenset(_TABLE["huggingface"]["routes"])
 _PREFIXES: dict[str, str] = _TABLE["prefixes"]
 _LOCAL = frozenset(
     {"localhost", "::1", "[::1]", "0.0.0.0", "host.docker.internal", "host.containers.internal"}
@@ -115,16 +114,10 @@ def is_other(host: str) -> bool:
     return _OTHERS.get(clean_host(host)) is not None
 
 
-def served_by_host(host: str, path: str = "", port: int | None = None) -> str | None:
-    """Who operates the host, as `served_by` of the record; None when unknown.
-
-    `path` tells the sub-provider of Hugging Face's router, `port` a well-known local server.
-    """
+def served_by_host(host: str, port: int | None = None) -> str | None:
+    """Who operates the host, as `served_by` of the record; None when unknown. `port` tells a well-known
+    local server on this machine."""
     operator = operator_of(host)
-    if operator == "huggingface":
-        route = path.lstrip("/").partition("/")[0].lower()
-        if route in _ROUTES:
-            return f"huggingface_{route}"
     if operator is None and port is not None and is_local(host):
         return _PORTS.get(port)
     return operator

@@ -92,7 +92,7 @@ _VERBS: Mapping[str, str] = _TABLE["verbs"]
 _BEDROCK: Mapping[str, str] = _TABLE["bedrock"]
 _AT: Mapping[str, Mapping[str, str]] = _TABLE["at"]
 _BRANCHES: frozenset[str] = frozenset(_TABLE["branches"]["names"])
-_OPAQUE: re.Pattern[str] = re.compile("|".join(_TABLE["opaque"]["patterns"]))
+_OPAQUE: Mapping[str, re.Pattern[str]] = {k: re.compile(v) for k, v in _TABLE["opaque"].items()}
 
 
 _BINARY = re.compile(
@@ -118,12 +118,13 @@ def look(method: str, host: str, port: int, path: str, headers: Mapping[str, str
     if method != "POST" and method != "GET":
         return None
     plain = plain_path(path)
-    served_by = served_by_host(host, plain, port)
+    served_by = served_by_host(host, port)
     if method == "GET":
         return _look_get(plain, served_by, headers)
     found = _by_path(plain, served_by)
     if found is None:
-        if served_by is not None and _OPAQUE.search(plain):
+        opaque = _OPAQUE.get(served_by or "")
+        if opaque is not None and opaque.search(plain):
             found = _NONE if _NO_CHAT_MODEL.search(plain) else _UNREADABLE
         elif _BINARY.match(headers.get("content-type", "").lower()):
             return None
