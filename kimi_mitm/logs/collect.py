@@ -22,7 +22,7 @@ from kimi_mitm.logs import sqlite
 from kimi_mitm.logs.find import Finder, Found
 from kimi_mitm.logs.jsonl import decode, table
 from kimi_mitm.logs.source import Kind, LogSource, Tally
-from kimi_mitm.logs.tail import DocumentTail, LineTail, Tail, tail
+from kimi_mitm.logs.tail import DocumentTail, LineTail, Tail, mark, tail
 from kimi_mitm.records import Reading
 
 log: Final = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class Collector:
         self._rested: dict[str, Found] = {}
         self._filtered: set[str] = set()
         self._not_before: dict[str, float] = {}
+        self._marks: dict[str, str] = {}
         self._tails: OrderedDict[str, Tail] = OrderedDict()
         self._saved = {path: text for path, text in saved.items() if path.startswith(f"{self.source.name}:")}
 
@@ -88,8 +89,11 @@ class Collector:
                     places[key] = self._saved[key] = _json({"stamp": stamp, "rest": found.size})
             else:
                 self._filtered.add(found.path)
+        newest = sorted(fresh, key=lambda found: found.modified, reverse=True)[:_BASELINE_FILES]
         if self.source.kind is Kind.DOCUMENT:
-            self._baseline(fresh)
+            self._baseline(newest)
+        elif self.source.kind is Kind.LINES:
+            self._marks = {found.path: mark(found.path, found.size) for found in newest}
         return Batch(places=places)
 
     def changed(self) -> list[Found]:
@@ -155,7 +159,7 @@ class Collector:
             self._filtered.add(path)
         follower = tail(self.source, path, table(state, "tail"), self.tally, self._since)
         if rested := self._rest(found, state):
-            if isinstance(follower, LineTail) and rested.inode == found.inode and rested.size <= found.size:
+            if isinstance(follower, LineTail) and self._only_grew(rested, found):
                 follower.skip(rested)
             else:
                 self._filtered.add(path)
@@ -165,16 +169,25 @@ class Collector:
             self._tails.popitem(last=False)
         return follower
 
+    def _only_grew(self, rested: Found, found: Found) -> bool:
+        known = self._marks.pop(found.path, None)
+        return (
+            rested.inode == found.inode
+            and rested.size <= found.size
+            and known in (None, mark(found.path, rested.size))
+        )
+
     def _rest(self, found: Found, state: Mapping[str, Any]) -> Found | None:
         """The file as it was when it was taken as read, if nothing has been read of it since."""
-        size = state.get("rest")
-        return replace(found, size=size) if isinstance(size, int) else self._rested.get(found.path)
+        match state:
+            case {"rest": int(size), "stamp": [_, _, int(inode)]}:
+                return replace(found, size=size, inode=inode)
+        return self._rested.get(found.path)
 
     def _baseline(self, files: list[Found]) -> None:
         """Reads recent documents once, so that only what comes to them later is news."""
-        newest = sorted(files, key=lambda found: found.modified, reverse=True)[:_BASELINE_FILES]
         oldest = int(self._since.timestamp() * 1e9) - _RECENT_NS
-        for found in newest:
+        for found in files:
             if found.modified < oldest or found.size > _BASELINE_SIZE:
                 continue
             follower = tail(self.source, found.path, {}, self.tally, self._since)

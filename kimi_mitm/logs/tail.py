@@ -82,6 +82,7 @@ class LineTail:
         self._saved = state
         self._position = 0
         self._mark = str(state.get("mark", ""))
+        self._tip = ""
 
     def state(self) -> State:
         if self._lines is None:
@@ -113,7 +114,7 @@ class LineTail:
             self._lines = Lines(reader, self._tally, end, number)
             self._position = end
             self._skipped = end > 0
-            self._mark = _fingerprint(file, end)
+            self._mark = self._tip = _fingerprint(file, end)
 
     def advance(self, found: Found, limit: int) -> Iterator[Reading]:
         with open(self._path, "rb") as file:
@@ -127,6 +128,7 @@ class LineTail:
             self.more = read >= limit
             if read:
                 self._mark = _fingerprint(file, lines.offset)
+                self._tip = _fingerprint(file, self._position)
 
     def finish(self) -> Iterator[Reading]:
         """Reads a last line that has no end yet."""
@@ -141,7 +143,8 @@ class LineTail:
         if not fits:
             self.history = self._skipped
             offset, number = 0, 0
-        if lines is None or not fits or self._position > size:
+        half_gone = self._position > size or _fingerprint(file, self._position) != self._tip
+        if lines is None or not fits or half_gone:
             if lines and fits:
                 state: State = lines.reader.state()
             else:
@@ -238,6 +241,15 @@ def _digest(reading: Reading) -> str:
 def _drain(readings: Iterator[Any]) -> None:
     for _ in readings:
         pass
+
+
+def mark(path: str, size: int) -> str:
+    """Names a file's first bytes and those before `size`; empty when it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return _fingerprint(file, size)
+    except OSError:
+        return ""
 
 
 def _fingerprint(file: BinaryIO, offset: int) -> str:

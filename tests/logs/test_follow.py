@@ -250,6 +250,28 @@ class TestLines:
 
         assert kept.given == ["toy:new#3", "toy:news#2"]
 
+    async def test_a_file_at_rest_that_is_rewritten_is_read_anew(self, tmp_path: Path, kept: Kept) -> None:
+        """Nothing had been read of it yet, and it is longer than before."""
+        file = put(tmp_path / "toy/x.jsonl", line("old") + line("older"))
+        followed = await started(tmp_path, kept)
+
+        put(file, line("q") + line("r") + line("s"))
+        await followed.poll(kept.take, kept)
+
+        assert kept.given == ["toy:q#1", "toy:r#2", "toy:s#3"]
+
+    async def test_half_a_line_that_is_rewritten_leaves_nothing_behind(
+        self, tmp_path: Path, kept: Kept
+    ) -> None:
+        followed = await started(tmp_path, kept)
+        file = put(tmp_path / "toy/x.jsonl", line("a") + '{"id": "lost"')
+        await followed.poll(kept.take, kept)
+
+        put(file, line("a") + line("b", 12345))
+        await followed.poll(kept.take, kept)
+
+        assert kept.given == ["toy:a#1", "toy:b#2"]
+
     async def test_a_removed_file_is_forgotten(self, tmp_path: Path, kept: Kept) -> None:
         followed = await started(tmp_path, kept)
         file = put(tmp_path / "toy/x.jsonl", line("a"))
