@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
-from kimi_mitm import clients, link, prices, providers
+from kimi_mitm import clients, link, prices, providers, redact
 from kimi_mitm.records import (
     Answer,
     EstimateKind,
@@ -20,7 +20,7 @@ from kimi_mitm.records import (
     Usage,
 )
 from kimi_mitm.tokens import Call, Estimated, Estimator, estimate_by_length
-from kimi_mitm.wire import FORMATS
+from kimi_mitm.wire import FORMATS, read_request
 from kimi_mitm.wire.format import Format, Target, WireError
 
 NO_SUCH_MODEL = "unknown"
@@ -200,7 +200,7 @@ def _request(format: Format | None, body: bytes | None, opened: link.Opened) -> 
         host=opened.host, path=opened.path, query=dict(parse_qsl(url.query)), headers=opened.headers
     )
     try:
-        request = format.read_request(body or b"", target)
+        request = read_request(format, body or b"", target)
     except WireError:
         return Request(hidden=frozenset({"partial_body"}))
     if body is None:
@@ -258,7 +258,7 @@ def with_turn(exchange: Exchange, estimated: Estimated, estimator: Estimator | N
 
 def _problem(answer: Answer | None, status: int | None, broken: str | None) -> Problem | None:
     if answer is not None and answer.problem:
-        return answer.problem
+        return Problem(answer.problem.type, redact.text(answer.problem.message))
     if broken is not None and status is None:
         return Problem("no_answer", broken[:500])
     if broken is not None and (answer is None or not answer.complete):
