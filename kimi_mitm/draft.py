@@ -168,7 +168,7 @@ def readings(draft: Draft, estimator_output: int | None) -> list[Reading]:
     """What the wire says of this exchange's tokens, for fusion: our estimate, and the provider's report."""
     exchange = draft.exchange
     at = exchange.ended_at or exchange.started_at
-    common = {
+    common: dict[str, Any] = {
         "at": at,
         "origin": f"flow:{exchange.flow_id}",
         "client": exchange.client,

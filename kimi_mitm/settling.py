@@ -44,7 +44,7 @@ def settle(exchange: Exchange, readings: Sequence[Reading]) -> Exchange:
 def wire_readings(exchange: Exchange) -> list[Reading]:
     """The wire's own readings of an exchange that has ended, made anew from its record."""
     at = exchange.ended_at or exchange.started_at
-    common = {
+    common: dict[str, Any] = {
         "at": at,
         "origin": f"flow:{exchange.flow_id}",
         "client": exchange.client,
