@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from kimi_mitm import draft as drafts
 from kimi_mitm import error_figures, fusion
