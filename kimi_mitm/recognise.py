@@ -138,8 +138,6 @@ def look(method: str, host: str, port: int, path: str, headers: Mapping[str, str
         return Candidate(None, Operation.OTHER, served_by, certain=True)
     if found[0] == "?":
         return Candidate(found[1:], OPERATIONS[found[1:]], served_by, certain=False)
-    if _BINARY.match(headers.get("content-type", "").lower()):
-        return None
     return Candidate(found, OPERATIONS[found], served_by, certain=True)
 
 

@@ -110,11 +110,12 @@ def _by_bodies(case: Case, answered: str | None) -> str | None:
         return "writer.chat" if asked.roles else None
     if answered == "openai.embeddings" and asked.model.startswith("voyage-"):
         return "voyage.embed"
-    if suggested is not None and asked and asked.fits(suggested) and answered in (None, suggested):
-        if answered is not None or _stands_alone(case, suggested):
+    speaks = answered is not None and asked.fits(answered)
+    if suggested is not None and asked and asked.fits(suggested) and (answered == suggested or not speaks):
+        if answered == suggested or _stands_alone(case, suggested):
             return suggested
         return _by_request(asked)
-    if answered is not None and (not asked or asked.fits(answered)):
+    if speaks or not asked:
         return answered
     if asked.is_list("messages") and case.headers.get("anthropic-version"):
         return "anthropic.messages"
@@ -166,7 +167,10 @@ def _stands_alone(case: Case, suggested: str) -> bool:
         return asked.roles
     if suggested == "cohere.chat":
         return bool(asked.model) or asked.has(*_COHERE_ONLY) or case.path.endswith("/v2/chat")
-    return bool(asked.model) or suggested == "google.predict"
+    if suggested == "google.predict":
+        # Below `endpoints` stands anybody's own model, of any kind.
+        return case.known and "/endpoints/" not in case.path
+    return bool(asked.model)
 
 
 def _contradicts(case: Case) -> bool:

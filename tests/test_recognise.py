@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import random
+import subprocess
+import sys
 import tomllib
 import zlib
 from collections.abc import Mapping
@@ -541,6 +543,32 @@ def test_bedrock_s_operation_depends_on_model_and_body(path: str, body: Any, ope
 )
 def test_a_glance_at_a_body_tells_what_may_be_a_request(body: bytes, expected: bool) -> None:
     assert sniff(body) is expected
+
+
+def test_predictions_of_other_models_are_no_llm_calls() -> None:
+    body = {"instances": [[1.0, 2.0]]}
+    text = {"instances": [{"content": "x"}]}
+
+    assert (
+        _settled("serving.example", "/v1/models/half_plus_two:predict", body, b'{"predictions":[2.5]}', 200)
+        is None
+    )
+    assert (
+        _settled(VERTEX, "/v1/projects/p/locations/l/endpoints/7:predict", body, b'{"predictions":[]}', 200)
+        is None
+    )
+    path = "/v1/projects/p/locations/l/publishers/google/models/text-embedding-005:predict"
+    found = _settled(VERTEX, path, text, b'{"predictions":[{"embeddings":{"values":[1]}}]}', 200)
+    assert found is not None
+    assert (found.wire_format, found.operation) == ("google.predict", Operation.EMBEDDINGS)
+
+
+def test_the_recorder_s_side_stays_light() -> None:
+    program = "import kimi_mitm.recognise, kimi_mitm.redact, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    heavy = {"mitmproxy", "fastapi", "pydantic", "sqlalchemy", "tiktoken", "genai_prices", "httpx", "asyncio"}
+    assert heavy & set(done.stdout.split()) == set()
 
 
 def test_deep_nesting_and_broken_text_are_survived() -> None:
