@@ -9,8 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kimi_mitm import link
+
+if TYPE_CHECKING:
+    from mitmproxy import http
 
 KEEP_BODY = 16 * 1024 * 1024
 """Answer bytes of one exchange kept for mitmproxy's own views and files."""
@@ -18,6 +22,8 @@ KEEP_ALL = 64 * 1024 * 1024
 """The same for all live exchanges together."""
 KEEP_SOCKET = 8 * 1024 * 1024
 """Bytes of one WebSocket's messages that stay in mitmproxy's memory; it would keep all of them."""
+UNSENT = 1024 * 1024
+"""So much of an answer does not wait for the next round of sending."""
 
 
 @dataclass(slots=True)
@@ -27,27 +33,42 @@ class Budget:
     limit: int = KEEP_ALL
     held: int = 0
 
+    @property
+    def spent(self) -> bool:
+        return self.held > self.limit
+
+
+def _nobody(capture: Capture) -> None:
+    return
+
 
 class Capture:
     """One exchange from its request to its end.
 
-    `opened` is the frame that announced it (sent again should the engine be started anew).
-    `finished` makes the end happen once: mitmproxy calls `response` and then `error` for an aborted
-    flow read from a file, and either of them when it is live.
+    `opened` is the frame that announced it (sent again should the engine be started anew); `full` is
+    called when much waits to be sent. `quiet`: nobody can read the answer, it is not sent. `finished`
+    makes the end happen once: mitmproxy calls `response` and then `error` for an aborted flow read from a
+    file, and either of them when it is live.
     """
 
     __slots__ = (
         "_budget",
         "_clock",
+        "_full",
         "_limit",
+        "_next",
         "answered",
         "finished",
+        "flow",
         "lost",
         "opened",
         "over",
         "pieces",
+        "quiet",
+        "resent",
         "sent",
         "size",
+        "socket_bytes",
         "times",
     )
 
@@ -55,40 +76,52 @@ class Capture:
         self,
         opened: link.Opened,
         budget: Budget,
+        flow: http.HTTPFlow | None = None,
         *,
+        quiet: bool = False,
+        full: Callable[[Capture], object] = _nobody,
         limit: int = KEEP_BODY,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.opened = opened
+        self.flow = flow
+        self.quiet = quiet
         self.answered: link.Answered | None = None
         self.pieces: list[bytes] = []
         self.times: list[float] = []
         self.sent = 0
         self.size = 0
         self.lost = 0
+        self.resent = 0
+        self.socket_bytes = 0
         self.over = False
         self.finished = False
+        self._next = UNSENT
         self._budget = budget
+        self._full = full
         self._limit = limit
         self._clock = clock
 
     def tap(self, data: bytes) -> bytes:
         """Takes note of a piece and returns it, whatever happens."""
-        if data and not self.finished:
-            self.times.append(self._clock())
-            self.pieces.append(data)
-            size = len(data)
-            self.size += size
-            budget = self._budget
-            budget.held += size
-            if self.size > self._limit or budget.held > budget.limit:
-                self._stop_keeping()
+        try:
+            if data and not self.finished:
+                self.times.append(self._clock())
+                self.pieces.append(data)
+                self.size += len(data)
+                self._budget.held += len(data)
+                if self.size > self._next or self._budget.held > self._budget.limit:
+                    self._much()
+        except Exception:
+            self.lost += len(data)
         return data
 
     def take(self) -> tuple[link.Pieces, list[bytes]] | None:
         """The pieces that came since the last call, as a frame; None when there are none."""
+        if self.quiet and self.over:
+            self._drop(len(self.pieces))
         fresh = self.pieces[self.sent :]
-        if not fresh:
+        if not fresh or self.quiet:
             return None
         frame = link.Pieces(n=self.opened.n, times=self.times[self.sent :], sizes=[len(p) for p in fresh])
         if self.over:
@@ -97,9 +130,9 @@ class Capture:
             self.sent = len(self.pieces)
         return frame, fresh
 
-    def missed(self, pieces: list[bytes]) -> None:
-        """Says that pieces which were taken could not be handed over."""
-        self.lost += sum(map(len, pieces))
+    def missed(self, size: int) -> None:
+        """Says that so many bytes could not be handed over."""
+        self.lost += size
 
     def body(self) -> bytes | None:
         """The whole answer as it was on the wire, None when it was too long to keep."""
@@ -108,16 +141,31 @@ class Capture:
     def again(self) -> None:
         """Has everything that is still here sent once more."""
         self.sent = 0
+        self.resent += 1
 
     def release(self) -> None:
         """Forgets the bytes; to be called once at the end."""
         self.finished = True
-        self._budget.held -= sum(map(len, self.pieces))
-        self.pieces, self.times, self.sent = [], [], 0
+        self._budget.held -= sum(map(len, self.pieces)) + self.socket_bytes
+        self.pieces, self.times, self.sent, self.socket_bytes = [], [], 0, 0
+        self.flow = None
 
-    def _stop_keeping(self) -> None:
-        self.over = True
-        self._drop(self.sent)
+    def said(self, size: int) -> bool:
+        """A WebSocket message of this size is kept by mitmproxy; True when the older ones must go."""
+        self.socket_bytes += size
+        self._budget.held += size
+        if self.socket_bytes <= KEEP_SOCKET and not self._budget.spent:
+            return False
+        self._budget.held -= self.socket_bytes - size
+        self.socket_bytes = size
+        return True
+
+    def _much(self) -> None:
+        self._next = self.size + UNSENT
+        if not self.over and (self.size > self._limit or self._budget.spent):
+            self.over = True
+            self._drop(self.sent)
+        self._full(self)
 
     def _drop(self, count: int) -> None:
         self._budget.held -= sum(map(len, self.pieces[:count]))

@@ -15,11 +15,12 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from kimi_mitm import __version__, link
+from kimi_mitm.outbox import Frame, Outbox
 from kimi_mitm.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,31 +29,40 @@ QUEUE_LIMIT = 32 * 1024 * 1024
 """Bytes that may wait for the engine. Beyond it bodies are dropped and counted, rows never."""
 HURRY_ABOVE = 4 * 1024 * 1024
 """From here on the engine is asked to estimate by length instead of counting."""
-_BACKOFF_S = (0.5, 1, 2, 5, 10, 30, 60)
+COMMAND: Sequence[str] = (sys.executable, "-m", "kimi_mitm.engine")
+BACKOFF_S: Sequence[float] = (0.5, 1, 2, 5, 10, 30, 60)
+STEADY_S = 30.0
+"""An engine that lived that long had nothing wrong with it from the start: the next death is a first one."""
+
+_HOPELESS = 4
+"""After so many deaths in a row a file is read on without waiting for an engine."""
 
 
 class Child:
     """One engine, whichever process runs it just now.
 
-    `heard` is called on the loop with every message from the engine; `restarted` after a new process
-    took the place of one that died. `close` ends it and waits.
+    What is put while there is none waits for the next. `heard` is called on the loop with every message
+    from the engine, `died` with the frames that an engine which died had not read. `close` ends it.
     """
 
     def __init__(
         self,
         settings: Settings,
-        heard: Callable[[link.Downward], None],
-        restarted: Callable[[], None],
+        heard: Callable[[link.Downward], object],
+        died: Callable[[Sequence[Frame]], object],
         *,
-        command: Sequence[str] = (sys.executable, "-m", "kimi_mitm.engine"),
+        command: Sequence[str] | None = None,
     ) -> None:
         self._settings = settings
         self._heard = heard
-        self._restarted = restarted
-        self._command = command
+        self._died = died
+        self._command = command or COMMAND
         self._loop = asyncio.get_running_loop()
         self._process: subprocess.Popen[bytes] | None = None
-        self._outbox: link.Outbox | None = None
+        self._outbox = Outbox(QUEUE_LIMIT, lambda: self._soon(self._room.set))
+        self._room = asyncio.Event()
+        self._since = time.time()
+        self._started_at = 0.0
         self._closing = False
         self._deaths = 0
         self._retry: asyncio.TimerHandle | None = None
@@ -63,9 +73,14 @@ class Child:
         self.restarts = 0
 
     @property
+    def pid(self) -> int | None:
+        """The engine's process, None while there is none."""
+        return self._process.pid if self._process else None
+
+    @property
     def busy(self) -> bool:
         """True while so much waits that exact counting should be put off."""
-        return self._outbox is not None and self._outbox.size > HURRY_ABOVE
+        return self._outbox.size > HURRY_ABOVE
 
     def start(self) -> None:
         """Starts a process. A failure is logged, and tried again later."""
@@ -80,35 +95,38 @@ class Child:
                 start_new_session=True,
             )
         except OSError as e:
-            self._died(f"can't be started: {e}")
+            self._gone(f"can't be started: {e}")
             return
         assert process.stdin is not None
+        assert process.stdout is not None
         assert process.stderr is not None
         self._process = process
+        self._started_at = self._loop.time()
         _widen(process.stdin)
-        self._outbox = link.Outbox(process.stdin, QUEUE_LIMIT, lambda error: None)
-        self._outbox.put(link.Hello(version=__version__, pid=os.getpid(), settings=self._settings, at=time.time()))
-        threading.Thread(target=self._listen, args=(process,), name="kimi-listener", daemon=True).start()
-        threading.Thread(
-            target=self._overhear, args=(process.stderr,), name="kimi-stderr", daemon=True
-        ).start()
+        hello = link.Hello(version=__version__, pid=os.getpid(), settings=self._settings, at=self._since)
+        self._outbox.attach(process.stdin, [hello])
+        self._thread(self._overhear, process.stderr, name="kimi-stderr")
+        self._thread(self._listen, process, process.stdout, name="kimi-listener")
 
-    def put(self, head: link.Upward, payload: Sequence[bytes] = ()) -> bool:
-        """Hands a frame over; False when it was not taken (full, or no engine)."""
-        outbox = self._outbox
-        taken = outbox is not None and outbox.put(head, payload, wait=self._settings.offline)
-        if not taken:
-            if payload:
-                self.bodies_lost += 1
-            else:
-                self.frames_lost += 1
+    def put(self, head: link.Upward, payload: Sequence[bytes] = (), *, wake: bool = True) -> bool:
+        """Hands a frame over; False when it was not taken, which is counted. See `Outbox.put`."""
+        taken = self._outbox.put(head, payload, wake=wake)
+        if not taken and payload:
+            self.bodies_lost += 1
+        elif not taken:
+            self.frames_lost += 1
         return taken
+
+    def room(self) -> Coroutine[Any, Any, None] | None:
+        """What to wait for before more is put, None when there is room. Only a reader of files can wait."""
+        hopeless = self._deaths >= _HOPELESS
+        return self._wait_for_room() if self._outbox.crowded and not hopeless else None
 
     def losses(self) -> link.Lost:
         """What could not be handed over so far."""
         return link.Lost(
             bodies=self.bodies_lost,
-            frames=self.frames_lost,
+            frames=self.frames_lost + self._outbox.spoiled,
             hurried=self.hurried,
             restarts=self.restarts,
         )
@@ -121,36 +139,44 @@ class Child:
         self._closing = True
         if self._retry:
             self._retry.cancel()
-        process, outbox = self._process, self._outbox
-        if process is None or outbox is None:
+        if self._process is None and self._outbox.depth:
+            self.start()
+        self._outbox.put(self.losses())
+        self._outbox.put(link.Stop())
+        self._outbox.close()
+        process = self._process
+        if process is None:
             return True
-        outbox.put(self.losses())
-        outbox.put(link.Stop())
-        outbox.close()
         ended = asyncio.Event()
 
         def wait() -> None:
             process.wait()
             self._soon(ended.set)
 
-        threading.Thread(target=wait, name="kimi-waiter", daemon=True).start()
+        self._thread(wait, name="kimi-waiter")
         try:
             async with asyncio.timeout(limit_s):
                 await ended.wait()
         except TimeoutError:
             return False
+        if process.returncode:
+            log.warning(f"kimi: the engine ended with {process.returncode}{self._last_words()}")
         return True
 
-    def _listen(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        pipe = process.stdout
+    async def _wait_for_room(self) -> None:
+        self._room.clear()
+        if self._outbox.crowded and not self._closing:
+            await self._room.wait()
+
+    def _listen(self, process: subprocess.Popen[bytes], pipe: IO[bytes]) -> None:
         try:
             while (frame := link.read_frame(pipe, link.DOWNWARD)) is not None:
                 self._soon(self._heard, frame[0])
         except (link.LinkError, OSError, ValueError) as e:
             self._complaints.append(str(e))
         code = process.wait()
-        pipe.close()
+        with contextlib.suppress(OSError):
+            pipe.close()
         self._soon(self._ended, process, code)
 
     def _overhear(self, pipe: IO[bytes]) -> None:
@@ -158,38 +184,41 @@ class Child:
             for line in pipe:
                 self._complaints.append(line.decode(errors="replace").strip()[:300])
 
+    def _thread(self, work: Callable[..., None], *args: object, name: str) -> None:
+        threading.Thread(target=work, args=args, name=name, daemon=True).start()
+
     def _soon(self, function: Callable[..., object], *args: object) -> None:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *args)
 
     def _ended(self, process: subprocess.Popen[bytes], code: int) -> None:
         if process is self._process and not self._closing:
-            self._died(f"ended with {code}")
+            self._gone(f"ended with {code}")
 
-    def _died(self, how: str) -> None:
+    def _gone(self, how: str) -> None:
+        if self._process is not None and self._loop.time() - self._started_at > STEADY_S:
+            self._deaths = 0
         self._process = None
-        if self._outbox:
-            self._outbox.close()
-        self._outbox = None
-        delay = _BACKOFF_S[min(self._deaths, len(_BACKOFF_S) - 1)]
+        delay = BACKOFF_S[min(self._deaths, len(BACKOFF_S) - 1)]
         self._deaths += 1
-        last = next((f" ({c})" for c in reversed(self._complaints) if c), "")
-        log.warning(f"kimi: the engine {how}{last}; traffic goes on, recording resumes in {delay:g} s")
-        self._complaints.clear()
-        self._retry = self._loop.call_later(delay, self._start_again)
+        log.warning(
+            f"kimi: the engine {how}{self._last_words()}; traffic goes on, recording resumes in {delay:g} s"
+        )
+        if not self._closing:
+            self._retry = self._loop.call_later(delay, self._start_again)
+        self._died(self._outbox.detach())
+        self._room.set()
 
     def _start_again(self) -> None:
-        if self._closing:
-            return
-        self.restarts += 1
-        self.start()
-        if self._process is not None:
-            self._restarted()
+        if not self._closing:
+            self.restarts += 1
             self.put(self.losses())
+            self.start()
 
-    def settled(self) -> None:
-        """The engine works: the next death is a first one again."""
-        self._deaths = 0
+    def _last_words(self) -> str:
+        last = next((f" ({c})" for c in reversed(self._complaints) if c), "")
+        self._complaints.clear()
+        return last
 
 
 def _python_path() -> str:

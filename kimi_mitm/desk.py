@@ -19,6 +19,7 @@ from kimi_mitm.events import Hub
 from kimi_mitm.faults import place_of
 from kimi_mitm.intake import Intake, Update
 from kimi_mitm.log_desk import LogDesk
+from kimi_mitm.outbox import Outbox
 from kimi_mitm.records import Exchange, PartKind
 from kimi_mitm.render import exchange_json
 from kimi_mitm.session_book import SessionBook
@@ -52,7 +53,7 @@ class Desk:
     """The engine's loop side. `handle` takes the intake's news in batches, one after the other.
     `started_at` is when the proxy started, somewhat before the engine."""
 
-    def __init__(self, settings: Settings, outbox: link.Outbox, started_at: datetime) -> None:
+    def __init__(self, settings: Settings, outbox: Outbox, started_at: datetime) -> None:
         self._settings = settings
         self._started_at = started_at
         self._outbox = outbox

@@ -22,6 +22,7 @@ from kimi_mitm import link
 from kimi_mitm.desk import Desk
 from kimi_mitm.faults import place_of
 from kimi_mitm.intake import Intake, Update
+from kimi_mitm.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ type News = Update | link.Gone | link.Tls | link.Lost | link.Call | link.Stop
 class Engine:
     """One run of the engine, from `Hello` to the end of the pipe."""
 
-    def __init__(self, hello: link.Hello, source: IO[bytes], outbox: link.Outbox) -> None:
+    def __init__(self, hello: link.Hello, source: IO[bytes], outbox: Outbox) -> None:
         self._hello = hello
         self._source = source
         self._outbox = outbox
@@ -116,7 +117,8 @@ def main() -> int:
     source = os.fdopen(os.dup(0), "rb", buffering=0)
     sink = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    outbox = link.Outbox(sink, 16 * 1024 * 1024, lambda error: None)
+    outbox = Outbox(16 * 1024 * 1024)
+    outbox.attach(sink)
     first = link.read_frame(source, link.UPWARD)
     if first is None or not isinstance(first[0], link.Hello):
         return 2

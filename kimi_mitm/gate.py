@@ -29,7 +29,11 @@ class Gate:
 
     def wanted(self, host: str) -> bool:
         """Whether the tables or the user's own patterns name this host."""
-        return recognise.serves_llm(host) or any(p.search(host) for p in self._patterns)
+        return recognise.serves_llm(host) or self.named(host)
+
+    def named(self, host: str) -> bool:
+        """Whether the user's own patterns name this host."""
+        return any(p.search(host) for p in self._patterns)
 
     def accepted(self, host: str) -> None:
         """A client took our certificate for this host."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from kimi_mitm import draft as drafts
-from kimi_mitm import link, recognise
+from kimi_mitm import link, recognise, sieve
 from kimi_mitm.draft import Draft
 from kimi_mitm.records import Answer, Operation, Reading
 from kimi_mitm.tokens import Estimator
@@ -68,12 +68,12 @@ class Intake:
         """Takes one frame."""
         match head:
             case link.Opened():
-                self._opened(head, payload)
+                self._opened(sieve.masked(head), payload)
             case link.Answered() | link.Pieces() | link.Said() | link.Ended():
                 under_way = self._open.get(head.n)
                 if under_way is None:
                     return
-                under_way.take(head, payload)
+                under_way.take(sieve.masked(head) if isinstance(head, link.Answered) else head, payload)
                 if isinstance(head, link.Ended):
                     del self._open[head.n]
             case link.Hello():
@@ -109,8 +109,12 @@ class Intake:
         self._emit(Update("started", draft))
         return draft
 
-    def begin_turn(self, opened: link.Opened, index: int, body: bytes, at: float) -> Draft:
+    def begin_turn(self, opened: link.Opened, name: str, body: bytes, at: float) -> Draft | None:
+        """A turn on a WebSocket; None when it was recorded before. `name` tells it from the others."""
         assert opened.wire_format is not None
+        exchange_id = str(uuid.uuid5(uuid.UUID(opened.exchange_id), name))
+        if exchange_id in self._known:
+            return None
         draft = drafts.begin(
             opened,
             body,
@@ -118,7 +122,7 @@ class Intake:
             format_name=opened.wire_format,
             operation=FORMATS[opened.wire_format].operation,
             table=self._table,
-            exchange_id=str(uuid.uuid5(uuid.UUID(opened.exchange_id), str(index))),
+            exchange_id=exchange_id,
             at=at,
             transport="websocket",
         )
@@ -308,6 +312,7 @@ class _Socket:
         self._turns = Turns(opened.wire_format or "", target)
         self._status: int | None = None
         self._drafts: dict[int, Draft] = {}
+        self._names: set[str] = set()
         self._first: dict[int, float] = {}
 
     def take(self, head: link.Upward, payload: bytes) -> None:
@@ -324,7 +329,9 @@ class _Socket:
     def _turn(self, event: object, at: float, broken: str | None = None) -> None:
         match event:
             case TurnStarted(index=index, body=body):
-                self._drafts[index] = self._intake.begin_turn(self._opened, index, body, at)
+                draft = self._intake.begin_turn(self._opened, self._name(at), body, at)
+                if draft is not None:
+                    self._drafts[index] = draft
             case TurnEnded(index=index, answer=answer):
                 draft = self._drafts.pop(index, None)
                 if draft is None:
@@ -341,3 +348,11 @@ class _Socket:
                 )
             case _:
                 self._first.setdefault(getattr(event, "index", 0), at)
+
+    def _name(self, at: float) -> str:
+        """A turn is named by when it began: a socket's first messages may be gone when it is told again."""
+        name = repr(at)
+        while name in self._names:
+            name += "+"
+        self._names.add(name)
+        return name

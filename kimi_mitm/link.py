@@ -3,18 +3,13 @@
 A frame is a head and a payload: two little-endian u32 lengths, the head as tagged MessagePack,
 the payload as raw bytes (a body, or pieces of one). Frames go both ways over the child's pipes.
 
-The recorder's end never blocks mitmproxy's loop: `Outbox.put` only appends to a queue that is
-bounded in bytes; one feeder thread encodes and writes. The bound is what keeps the proxy's memory
-flat when prompts come faster than the engine counts them.
+What is here blocks, so it is for threads: `outbox` is the end that mitmproxy's loop may touch.
 """
 
 from __future__ import annotations
 
-import contextlib
 import struct
-import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import IO, Any
 
 import msgspec
@@ -196,20 +191,21 @@ UPWARD: msgspec.msgpack.Decoder[Upward] = msgspec.msgpack.Decoder(
 DOWNWARD: msgspec.msgpack.Decoder[Downward] = msgspec.msgpack.Decoder(Ready | Note | Word | Reply | Failed)
 
 
+def frame_head(head: Message, payload_size: int) -> bytes:
+    """A frame's beginning, up to its payload. Raises `ValueError` and the like on what can't be encoded."""
+    encoded = _encoder.encode(head)
+    return _LENGTHS.pack(len(encoded), payload_size) + encoded
+
+
 def write_frame(pipe: IO[bytes], head: Message, payload: Sequence[bytes] = ()) -> None:
     """Writes one frame; raises `OSError` or `ValueError` (closed) when the other end is gone."""
-    encoded = _encoder.encode(head)
-    size = sum(map(len, payload))
-    start = _LENGTHS.pack(len(encoded), size) + encoded
-    if size <= 65536:
-        _write_all(pipe, b"".join((start, *payload)))
-        return
-    _write_all(pipe, start)
+    write_all(pipe, frame_head(head, sum(map(len, payload))))
     for piece in payload:
-        _write_all(pipe, piece)
+        write_all(pipe, piece)
 
 
-def _write_all(pipe: IO[bytes], data: bytes) -> None:
+def write_all(pipe: IO[bytes], data: bytes | bytearray) -> None:
+    """Writes everything, however little an unbuffered pipe takes at a time."""
     view = memoryview(data)
     while view:
         view = view[pipe.write(view) :]
@@ -248,84 +244,3 @@ def _read_exactly(pipe: IO[bytes], size: int) -> bytes | None:
         pieces.append(piece)
         have += len(piece)
     return b"".join(pieces) if first else None
-
-
-class Outbox:
-    """Frames on their way to the other end: a queue bounded in bytes, and the thread that empties it.
-
-    `put` is cheap and never blocks; it says whether the frame was taken. Frames without payload are
-    always taken: a row is never lost to the bound. `failed` is called, in the feeder's thread, once
-    writing is no longer possible.
-    """
-
-    def __init__(self, pipe: IO[bytes], bound: int, failed: Callable[[Exception], None]) -> None:
-        self._pipe = pipe
-        self._bound = bound
-        self._failed = failed
-        self._frames: deque[tuple[Message, Sequence[bytes], int]] = deque()
-        self._size = 0
-        self._wake = threading.Condition()
-        self._closed = False
-        self._thread = threading.Thread(target=self._feed, name="kimi-feeder", daemon=True)
-        self._thread.start()
-
-    @property
-    def size(self) -> int:
-        """Payload bytes that wait."""
-        return self._size
-
-    @property
-    def depth(self) -> int:
-        """Frames that wait."""
-        return len(self._frames)
-
-    def put(self, head: Message, payload: Sequence[bytes] = (), *, wait: bool = False) -> bool:
-        """Queues one frame. With `wait`, blocks while the queue is full (for offline reading only)."""
-        size = sum(map(len, payload)) if payload else 0
-        with self._wake:
-            if size and self._size and self._size + size > self._bound:
-                if not wait:
-                    return False
-                self._wake.wait_for(
-                    lambda: self._closed or not self._size or self._size + size <= self._bound
-                )
-            if self._closed:
-                return False
-            self._frames.append((head, payload, size))
-            self._size += size
-            self._wake.notify_all()
-        return True
-
-    def close(self) -> None:
-        """Takes no more frames; what waits is still written, then the pipe is closed."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify_all()
-
-    def join(self, timeout: float | None = None) -> None:
-        """Waits for the feeder to end."""
-        self._thread.join(timeout)
-
-    def _feed(self) -> None:
-        try:
-            while True:
-                with self._wake:
-                    self._wake.wait_for(lambda: self._closed or bool(self._frames))
-                    if not self._frames:
-                        break
-                    head, payload, size = self._frames.popleft()
-                write_frame(self._pipe, head, payload)
-                del payload
-                with self._wake:
-                    self._size -= size
-                    self._wake.notify_all()
-        except (OSError, ValueError) as e:
-            with self._wake:
-                self._closed = True
-                self._frames.clear()
-                self._size = 0
-                self._wake.notify_all()
-            self._failed(e)
-        finally:
-            with contextlib.suppress(OSError):
-                self._pipe.close()

@@ -7,6 +7,7 @@ mistyped is declared as text and parsed here.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 import re
@@ -76,18 +77,23 @@ def _one_of(allowed: Sequence[str]) -> Callable[[str], str]:
 def _address(text: str) -> tuple[str, int] | None:
     if not text.strip():
         return None
-    host, _, port = text.rpartition(":")
+    host, _, port = text.strip().rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
-    if not port.isdecimal() or not 0 <= int(port) <= 65535:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or not re.fullmatch(r"[\w.:-]+", host):
         raise ValueError("an address such as 127.0.0.1:8082, or nothing")
     return host, int(port)
 
 
 def _logs(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if any(not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) for name in names):
-        raise ValueError("auto, off, or names of log sources, separated by commas")
-    return names or ("off",)
+    names = tuple(name.strip() for name in text.split(",") if name.strip()) or ("off",)
+    if set(names) <= {"auto", "off"}:
+        return names
+    from kimi_mitm.logs import SOURCES
+
+    known = {source.name for source in SOURCES} | {source.client for source in SOURCES}
+    if not set(names) <= known | {"auto", "off"}:
+        raise ValueError(f"auto, off, or some of {', '.join(sorted(known))}, separated by commas")
+    return names
 
 
 def _patterns(values: Sequence[str]) -> tuple[str, ...]:
@@ -99,8 +105,11 @@ def _patterns(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
+def _folder(text: str) -> str:
+    try:
+        return str(Path(text).expanduser()) if text else ""
+    except RuntimeError:
+        raise ValueError("a folder (there is no such user)") from None
 
 
 def _text(text: str) -> str:
@@ -149,7 +158,7 @@ OPTIONS: tuple[Option, ...] = (
         "kimi_archive_dir",
         "",
         "Where ended conversations are archived; empty: users in the data folder.",
-        _text,
+        _folder,
     ),
     Option(
         "kimi_store_content",
@@ -161,27 +170,75 @@ OPTIONS: tuple[Option, ...] = (
     Option("kimi_lean", "false", "Take mitmproxy's idle built-in addons out of the way once started.", _bool),
     Option("kimi_logs", "auto", "Clients' logs to follow: auto, off, or names, comma-separated.", _logs),
     Option(
-        "kimi_logs_home", "", "Where the clients' log folders are looked for; empty: the user's home.", _path
+        "kimi_logs_home",
+        "",
+        "Where the clients' log folders are looked for; empty: the user's home.",
+        _folder,
     ),
 )
 
 _HOSTS = "kimi_hosts"
 
 
-def declare(loader: Loader) -> None:
+_NAMES = frozenset({_HOSTS, *(option.name for option in OPTIONS)})
+
+
+def declare(loader: Loader) -> list[str]:
     """Declares every option to mitmproxy; an environment variable of the upper-case name is its default.
 
-    What a config file or `--set` gave before this script was loaded waits in `deferred`; a YAML number
-    or truth value there is made text first, since mitmproxy drops a script whose option has another type.
+    What a config file or `--set` gave before this script was loaded waits in `deferred`, in whatever type
+    it has there. mitmproxy would silently drop the script over a value that it can't take, so they are
+    made what it takes. Gives a line for each that can't be.
     """
-    deferred = loader.master.options.deferred
-    for name, value in list(deferred.items()):
-        if any(name == o.name for o in OPTIONS) and isinstance(value, bool | int | float):
-            deferred[name] = str(value).lower()
+    problems = _prepare(loader.master.options.deferred)
     for option in OPTIONS:
-        loader.add_option(option.name, str, os.environ.get(option.variable, option.default), option.help)
+        loader.add_option(option.name, str, _default(option), option.help)
     hosts = [part for part in re.split(r"[\s,]+", os.environ.get(_HOSTS.upper(), "")) if part]
     loader.add_option(_HOSTS, Sequence[str], hosts, "Further hosts to decrypt and read (regular expression).")
+    return problems
+
+
+def _prepare(deferred: dict[str, Any]) -> list[str]:
+    problems = []
+    for name in [name for name in deferred if name.startswith("kimi_")]:
+        if name not in _NAMES:
+            close = difflib.get_close_matches(name, _NAMES, n=1)
+            meant = f", did you mean {close[0]}?" if close else ""
+            problems.append(f"{name}: there is no such option{meant}")
+            del deferred[name]
+            continue
+        given = deferred.pop(name)
+        values = getattr(given, "val", given)  # what --set gave, not yet converted
+        listed = [_as_text(v) for v in values] if isinstance(values, list | tuple) else [_as_text(values)]
+        if name == _HOSTS:
+            deferred[name] = [text for text in listed if text]
+        elif not listed:
+            deferred[name] = "true"
+        elif len(listed) == 1 or name == "kimi_logs":
+            deferred[name] = ",".join(listed)
+        else:
+            problems.append(f"{name}: is given {len(listed)} times")
+    return problems
+
+
+def _as_text(value: object) -> str:
+    """A value of YAML's as one would type it."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _default(option: Option) -> str:
+    """The variable's text. An empty variable counts as none, unless nothing is a value of the option's."""
+    text = os.environ.get(option.variable)
+    if text is None:
+        return option.default
+    if not text.strip():
+        try:
+            option.parse("")
+        except ValueError:
+            return option.default
+    return text
 
 
 def read(options: OptManager) -> Settings:
@@ -215,7 +272,7 @@ def _build(texts: Mapping[str, str], hosts: Sequence[str]) -> Settings:
         intercept_all=values["kimi_intercept_all"],
         lean=values["kimi_lean"],
         logs=values["kimi_logs"],
-        logs_home=str(values["kimi_logs_home"]) if texts["kimi_logs_home"] else str(Path.home()),
+        logs_home=values["kimi_logs_home"] or str(Path.home()),
     )
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mitmproxy import http
 
-_HEADER = "proxy-authorization"
+HEADER = "proxy-authorization"
 _MAX_NAME = 200
 
 
@@ -24,41 +23,43 @@ class People:
     def __init__(self) -> None:
         self._by_connection: dict[str, str] = {}
 
-    def connect(self, flow: http.HTTPFlow) -> None:
-        """Reads and takes away the name on a CONNECT."""
-        self._take(flow)
+    def take(self, flow: http.HTTPFlow) -> None:
+        """Reads the name on a CONNECT or a plain request, and takes it away."""
+        values = flow.request.headers.get_all(HEADER)
+        if not values:
+            return
+        del flow.request.headers[HEADER]
+        name = user_of(values[0])
+        if name:
+            self._by_connection[flow.client_conn.id] = name
 
-    def request(self, flow: http.HTTPFlow) -> None:
-        """The same on a plain request, where the header would go upstream."""
-        if _HEADER in flow.request.headers:
-            self._take(flow)
-
-    def user(self, flow: http.HTTPFlow, headers: Mapping[str, str]) -> str | None:
+    def user(self, flow: http.HTTPFlow, x_user_id: str | None) -> str | None:
         """The user's name: the proxy's own authorization, else `X-User-Id`; None when nobody said."""
         told = flow.metadata.get("proxyauth")
         if isinstance(told, tuple | list) and told:
-            return str(told[0])[:_MAX_NAME]
-        name = self._by_connection.get(flow.client_conn.id) or headers.get("x-user-id")
-        return name[:_MAX_NAME] if name else None
+            return _name(str(told[0]))
+        return self._by_connection.get(flow.client_conn.id) or _name(x_user_id)
 
     def forget(self, connection: str) -> None:
         """The connection is closed."""
         self._by_connection.pop(connection, None)
 
-    def _take(self, flow: http.HTTPFlow) -> None:
-        name = user_of(flow.request.headers.get(_HEADER, ""))
-        flow.request.headers.pop(_HEADER, None)
-        if name:
-            self._by_connection[flow.client_conn.id] = name
-
 
 def user_of(authorization: str) -> str | None:
     """The user of a Basic authorization, None for anything else. The password is not looked at."""
-    scheme, _, encoded = authorization.partition(" ")
+    scheme, _, encoded = authorization.strip().partition(" ")
     if scheme.lower() != "basic":
         return None
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8", "replace")
     except (binascii.Error, ValueError):
         return None
-    return decoded.split(":", 1)[0].strip() or None
+    return _name(decoded.split(":", 1)[0])
+
+
+def _name(text: str | None) -> str | None:
+    """A name as it is stored: one line of printable text, bounded."""
+    if not text:
+        return None
+    shown = "".join(c for c in text if c.isprintable())
+    return shown.strip()[:_MAX_NAME] or None

@@ -1,0 +1,82 @@
+"""A real mitmproxy in this process, with every provider's name leading to the test's upstreams."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from mitmproxy import options
+from mitmproxy.proxy import server_hooks
+from mitmproxy.tools.dump import DumpMaster
+
+from kimi_mitm.addon import KimiMitm
+
+DEADLINE_S = 10.0
+
+
+class Redirect:
+    """Leads connections to where a test's upstreams listen, by port; names in SNI and Host stay."""
+
+    name = "redirect"
+
+    def __init__(self, ports: dict[int, int]) -> None:
+        self._ports = ports
+
+    def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+        address = data.server.address
+        if address is not None and address[1] in self._ports:
+            data.server.address = ("127.0.0.1", self._ports[address[1]])
+
+
+class Proxy:
+    """A running proxy."""
+
+    def __init__(self, master: DumpMaster, addon: KimiMitm, confdir: Path) -> None:
+        self.master = master
+        self.addon = addon
+        self._ca = confdir / "mitmproxy-ca-cert.pem"
+        self.port: int = master.addons.get("proxyserver").listen_addrs()[0][1]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def trusting(self) -> ssl.SSLContext:
+        """For a client that trusts the proxy's CA."""
+        return ssl.create_default_context(cafile=str(self._ca))
+
+    def client(self, user: str | None = None, **more: Any) -> httpx.AsyncClient:
+        """A client of this proxy, without environment or limits of its own."""
+        url = self.url if user is None else self.url.replace("://", f"://{user}:secret@")
+        more.setdefault("verify", self.trusting())
+        return httpx.AsyncClient(proxy=url, trust_env=False, timeout=DEADLINE_S, **more)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    confdir: Path, ports: dict[int, int], *before: object, addon: KimiMitm | None = None, **settings: Any
+) -> AsyncIterator[Proxy]:
+    """A proxy with `before` (other addons) and the addon, in that order, ended with the block."""
+    opts = options.Options(listen_host="127.0.0.1", listen_port=0, confdir=str(confdir))
+    master = DumpMaster(opts, with_termlog=False, with_dumper=False)
+    addon = addon or KimiMitm()
+    master.addons.add(Redirect(ports), *before, addon)
+    master.options.update(**{"kimi_control": "", "kimi_logs": "off", **settings})
+    task = asyncio.create_task(master.run())
+    server = master.addons.get("proxyserver")
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while not (server.is_running and server.listen_addrs()):
+                if task.done():
+                    task.result()
+                await asyncio.sleep(0.005)
+        yield Proxy(master, addon, confdir)
+    finally:
+        await server.servers.update([])
+        master.shutdown()
+        await asyncio.wait_for(task, DEADLINE_S)
