@@ -6,18 +6,21 @@ commits. Use it from one task at a time, from the first call of a transaction to
     placement = book.place(seen, now)
     found = await store.apply(placement.changes)   # None: it is stored
     events = book.commit() if found is None else ...  # rollback(), adopt(found), place again
+
+An exception that a method raises for what it knows (`FlagForced`, `SessionEnded`) is true if the store
+takes `book.changes()` as they are then; otherwise adopt and ask again. Then roll back, as after any
+exception.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
 from kimi_mitm.flag import Flag
 from kimi_mitm.records import Exchange
-from kimi_mitm.render import instant
 from kimi_mitm.session_ledger import Changes, Ledger
 from kimi_mitm.session_life import SessionLife, overdue
 from kimi_mitm.session_names import scope_of, tidy
@@ -25,7 +28,7 @@ from kimi_mitm.session_record import RESTARTED, EndReason, Kind, OpenedBy, Sessi
 from kimi_mitm.session_rules import Create, Decision, decide
 from kimi_mitm.session_seen import ANY_CLIENT, Rules, Seen, line_scope, tidied
 from kimi_mitm.session_views import Route, Views
-from kimi_mitm.sessions import begin, follow, resume, switch
+from kimi_mitm.sessions import begin, flag_summary, follow, resume, switch
 
 
 class SessionEnded(Exception):
@@ -90,6 +93,7 @@ class SessionBook(SessionLife):
         if session is None:
             return self.changes()
         if not session.live:
+            self._ledger.check(session)
             raise SessionEnded("The session has ended.")
         session = self._ledger.put(self._used(session, now))
         for scope in self._scopes_to_activate(session):
@@ -166,12 +170,10 @@ class SessionBook(SessionLife):
         return self._flagged(self._ledger.flag.with_force(enabled, tidy(by), now))
 
     def _flagged(self, flag: Flag) -> Changes:
-        change = flag.last
-        if change is not None and flag is not self._ledger.flag:
+        self._ledger.check_flag()
+        if flag is not self._ledger.flag:
             self._ledger.set_flag(flag)
-            told = {"updated_at": instant(change.at), "updated_by": change.by, "forced": flag.forced}
-            own = {"provider": change.provider, "providers": dict(flag.providers)}
-            self._ledger.tell("auto_session:toggled", {"enabled": flag.enabled, **told, **own})
+            self._ledger.tell("auto_session:toggled", flag_summary(flag))
         return self.changes()
 
     def _used(self, session: Session, now: datetime) -> Session:
@@ -224,8 +226,8 @@ class _Sight:
         session_id = self._views.issued(user, issued_id)
         return self._ledger.peek(session_id) if session_id is not None else None
 
-    def live_in(self, scope: str) -> Iterator[Session]:
-        return (other for other in self._ledger.sessions() if other.live and other.scope == scope)
+    def live_in(self, scope: str) -> list[Session]:
+        return self._ledger.live_in(scope)
 
     def overdue(self, session: Session, now: datetime) -> bool:
         return overdue(session, self._views, self._rules.timeout, now)

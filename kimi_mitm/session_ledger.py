@@ -32,25 +32,30 @@ class Save:
 class Changes:
     """One transaction for the store: all of it or nothing.
 
-    It holds only if each scope in `currents` still has that current session (None: has none), no
-    session of `absent` exists, the flag's last change is number `flag_version` (None: it doesn't
-    matter), and each save finds its version. Then the saves are written, the scopes in `switches`
-    get their new current session, and `flag` is added to the flag's history. `events` are for
-    everybody, once it is stored.
+    It holds only if each scope in `currents` still has that current session (None: has none), each scope
+    in `live` these live sessions and no others, the sessions in `versions` have these versions, no
+    session of `absent` exists, the flag's last change is number `flag_version` (None: it doesn't matter),
+    and each save finds its version. Then the saves are
+    written, the scopes in `switches` get their new current session, and `flag` is added to the flag's
+    history. `events` are for everybody, once it is stored.
     """
 
     currents: Mapping[str, str | None] = field(default_factory=dict)
+    live: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
     absent: frozenset[str] = frozenset()
     flag_version: int | None = None
+    check: bool = False
     saves: tuple[Save, ...] = ()
     switches: Mapping[str, str] = field(default_factory=dict)
     flag: FlagChange | None = None
     events: tuple[Event, ...] = ()
 
     def __bool__(self) -> bool:
-        """False when there is nothing to write; what was read needs no check then, unless a session was
-        looked for that isn't in memory."""
-        return bool(self.saves or self.switches or self.flag or self.absent)
+        """False when there is nothing to write, and nothing that must be compared all the same: a refusal,
+        or that nothing is to be done, may rest on it."""
+        written = self.saves or self.switches or self.flag
+        return bool(written or self.versions or self.absent or self.check)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +79,18 @@ class Ledger:
         self._scopes: dict[str, set[str]] = {}
         self._flag = Flag(first_flag)
         self._over: set[str] = set()
+        self._news: list[Event] = []
         self._clear()
 
     def _clear(self) -> None:
         self._saves: dict[str, Session] = {}
         self._switches: dict[str, str] = {}
         self._read: dict[str, str | None] = {}
+        self._read_live: dict[str, frozenset[str]] = {}
+        self._versions: dict[str, int] = {}
         self._absent: set[str] = set()
         self._flag_read = False
+        self._check = False
         self._new_flag: Flag | None = None
         self._events: list[Event] = []
         self._after: list[Callable[[], None]] = []
@@ -107,6 +116,12 @@ class Ledger:
         self._read.setdefault(scope, self._currents.get(scope))
         session_id = self._switches.get(scope) or self._currents.get(scope)
         return self.peek(session_id) if session_id is not None else None
+
+    def live_in(self, scope: str) -> list[Session]:
+        """The scope's live sessions; the store checks that these are all."""
+        stored = (name for name, found in self._sessions.items() if found.live and found.scope == scope)
+        self._read_live.setdefault(scope, frozenset(stored))
+        return [session for session in self.sessions() if session.live and session.scope == scope]
 
     def is_current(self, session: Session) -> bool:
         """Whether it is the current session of its scope, as far as memory knows."""
@@ -144,6 +159,16 @@ class Ledger:
         self._read.setdefault(scope, self._currents.get(scope))
         self._switches[scope] = session_id
 
+    def check(self, session: Session) -> None:
+        """Has the store compare a session that is not to be changed."""
+        stored = self._sessions.get(session.session_id)
+        if stored is not None:
+            self._versions[session.session_id] = stored.version
+
+    def check_flag(self) -> None:
+        """Has the store compare the flag, even if nothing else is to be stored."""
+        self._flag_read = self._check = True
+
     def set_flag(self, flag: Flag) -> None:
         """The flag after one change."""
         self._flag_read = True
@@ -153,6 +178,10 @@ class Ledger:
         """An event for when it is stored."""
         self._events.append((type, data))
 
+    def learn(self, type: str, data: dict[str, Any]) -> None:
+        """An event for the next commit, whatever is rolled back until then: it has happened elsewhere."""
+        self._news.append((type, data))
+
     def then(self, act: Callable[[], None]) -> None:
         """Something to do in memory when it is stored; it must not fail."""
         self._after.append(act)
@@ -161,8 +190,11 @@ class Ledger:
         """Everything since the last commit or rollback."""
         return Changes(
             currents=dict(self._read),
+            live=dict(self._read_live),
+            versions=dict(self._versions),
             absent=frozenset(self._absent),
             flag_version=self._flag.version if self._flag_read else None,
+            check=self._check,
             saves=tuple(Save(session, self._before(session)) for session in self._saves.values()),
             switches=dict(self._switches),
             flag=self._new_flag.last if self._new_flag else None,
@@ -176,7 +208,8 @@ class Ledger:
     def commit(self, keep: Callable[[Session], bool]) -> tuple[Event, ...]:
         """It is stored: memory follows, without the ended sessions that aren't to be kept. Returns the
         events to tell."""
-        events, after = tuple(self._events), self._after
+        events, after = (*self._news, *self._events), self._after
+        self._news = []
         for session in self._saves.values():
             self._remember(session)
         for scope, session_id in self._switches.items():

@@ -20,7 +20,7 @@ from kimi_mitm.session_names import tidy
 from kimi_mitm.session_record import EndReason, Session, Status, idle
 from kimi_mitm.session_seen import Rules
 from kimi_mitm.session_views import Route, Views
-from kimi_mitm.sessions import end, tell_end
+from kimi_mitm.sessions import end, flag_summary, tell_end
 
 MAX_LIVE = 10_000
 """More live sessions than this, and the least recently used one ends: a client that sends a new id
@@ -80,14 +80,20 @@ class SessionLife:
         self._ledger.rollback()
 
     def adopt(self, found: Found) -> None:
-        """Takes over what the store holds; not while a transaction is open."""
+        """Takes over what the store holds; not while a transaction is open. A flag that another process
+        changed is told of with the next commit."""
         if self._ledger.open:
             raise RuntimeError("a transaction is open: commit or roll it back first")
+        before = self.flag.version
         self._ledger.adopt(found)
+        if self.flag.version > before:
+            self._ledger.learn("auto_session:toggled", flag_summary(self.flag))
 
     def sweep(self, now: datetime) -> Changes:
         """Looks for sessions without activity: ends the overdue ones, and those that only others use are
-        forgotten here. A clock that was set back counts from where it is now."""
+        forgotten here. A clock that was set back counts from where it is now. The flag is compared too:
+        so another process' change is known here after one look."""
+        self._ledger.check_flag()
         for session in list(self.live()):
             if session.owner != self.owner:
                 if self._overdue(session, now):
@@ -105,6 +111,8 @@ class SessionLife:
         session = self._session(session_id)
         if session is not None and session.live:
             self._end(session, reason, now)
+        elif session is not None:
+            self._ledger.check(session)
         return self.changes()
 
     def clear(self, session_id: str, now: datetime) -> Changes:
@@ -112,6 +120,8 @@ class SessionLife:
         session = self._session(session_id)
         if session is not None and session.end_reason is not EndReason.CLEARED:
             self._end(session, EndReason.CLEARED, now)
+        elif session is not None:
+            self._ledger.check(session)
         return self.changes()
 
     def shutdown(self, now: datetime) -> Changes:
@@ -133,9 +143,10 @@ class SessionLife:
     def recover(self, found: Found, now: datetime, gone: Callable[[str], bool]) -> Changes:
         """Ends the live sessions of processes that are gone (`gone(owner)`), and takes over the archives
         that they owe. `found`: the stored sessions that are live or have an archive due."""
-        self.adopt(found)
-        for session in found.sessions:
-            if session.owner == self.owner or not gone(session.owner):
+        self._ledger.adopt(found)
+        for stored in found.sessions:
+            session = self._ledger.peek(stored.session_id)
+            if session is None or session.owner == self.owner or not gone(session.owner):
                 continue
             if session.live:
                 self._end(session, EndReason.CRASH, now)

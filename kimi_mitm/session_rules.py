@@ -16,7 +16,7 @@ In this order:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -39,7 +39,7 @@ class View(Protocol):
     def issued(self, user: str, issued_id: str) -> Session | None:
         """The session in which a provider issued this id."""
 
-    def live_in(self, scope: str) -> Iterable[Session]:
+    def live_in(self, scope: str) -> list[Session]:
         """The live sessions of a scope, the current one and those switched away from."""
 
     def overdue(self, session: Session, now: datetime) -> bool:
@@ -201,10 +201,18 @@ class _Case:
         if not self.view.flag.holds_for(provider):
             return self._join(scope, session, replace(touch, carried=1), why)
         if self.rules.policy is Policy.RESUME:
-            for other in self.view.live_in(scope):
-                if other.provider == provider and not self.view.overdue(other, self.now):
-                    return self._join(scope, other, Touch(other.session_id, True, returns=1), "returned")
+            other = self._latest_on(provider, self.view.live_in(scope))
+            if other is not None:
+                return self._join(scope, other, Touch(other.session_id, True, returns=1), "returned")
         return self._created(scope, session, OpenedBy.FLAG, "flag", ())
+
+    def _latest_on(self, provider: str, sessions: list[Session]) -> Session | None:
+        fit = [
+            session
+            for session in sessions
+            if session.provider == provider and not self.view.overdue(session, self.now)
+        ]
+        return max(fit, key=lambda session: (session.last_activity_at, session.session_id), default=None)
 
     def _join(self, scope: str, session: Session, touch: Touch, why: str) -> Decision:
         steps: list[Step] = [] if session.live else [Resume(session.session_id)]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from kimi_mitm.flag import Flag
 from kimi_mitm.render import instant
 from kimi_mitm.session_ledger import Ledger
 from kimi_mitm.session_record import EndReason, OpenedBy, Session, ended, idle, resumed
@@ -101,6 +102,19 @@ def summary(session: Session) -> dict[str, Any]:
         "updated_at": instant(session.last_activity_at),
         "previous_session_id": session.previous_session_id,
         "resumed": session.resumed,
+    }
+
+
+def flag_summary(flag: Flag) -> dict[str, Any]:
+    """What events say of the flag, in JSON's own types."""
+    last = flag.last
+    return {
+        "enabled": flag.enabled,
+        "forced": flag.forced,
+        "providers": dict(flag.providers),
+        "updated_at": instant(last.at) if last else None,
+        "updated_by": last.by if last else None,
+        "provider": last.provider if last else None,
     }
 
 

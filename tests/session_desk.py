@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import Engine, MetaData, create_engine, delete, event, select
 from sqlalchemy.pool import StaticPool
 
+from kimi_mitm.flag import FlagForced
 from kimi_mitm.records import Exchange
-from kimi_mitm.session_book import SessionBook
-from kimi_mitm.session_ledger import Changes, Event
+from kimi_mitm.session_book import SessionBook, SessionEnded
+from kimi_mitm.session_ledger import Changes, Event, Found
 from kimi_mitm.session_record import Session
 from kimi_mitm.session_rows import from_row
 from kimi_mitm.session_seen import Rules, Seen
@@ -74,9 +75,9 @@ class Desk:
             owner=self.owner, new_id=lambda: next(self.ids), rules=self.rules, first_flag=first_flag
         )
 
-    def beside(self, rules: Rules | None = None) -> Desk:
+    def beside(self, rules: Rules | None = None, *, first_flag: bool = True) -> Desk:
         """Another process on the same database."""
-        other = Desk(rules or self.rules, base=self.base, ids=self.ids)
+        other = Desk(rules or self.rules, first_flag=first_flag, base=self.base, ids=self.ids)
         other.now = self.now
         return other
 
@@ -96,10 +97,25 @@ class Desk:
         self.book.adopt(found)
         return False
 
+    def confirmed(self) -> bool:
+        """Whether a refusal rests on what is stored; what is stored is adopted otherwise."""
+        with self.engine.connect() as connection, connection.begin() as transaction:
+            found = self.writes.apply(connection, self.book.changes())
+            transaction.rollback()
+        self.book.rollback()
+        if found is not None:
+            self.book.adopt(found)
+        return found is None
+
     def run[T](self, act: Callable[[], T]) -> T:
         """Does it until the store takes it."""
         for _ in range(_ATTEMPTS):
-            result = act()
+            try:
+                result = act()
+            except (FlagForced, SessionEnded):
+                if self.confirmed():
+                    raise
+                continue
             if self.store(self.book.changes()):
                 return result
         raise AssertionError("the store refuses for ever")
@@ -140,9 +156,12 @@ class Desk:
             name = f"archive-{session.session_id}"
             self.run(lambda session=session, name=name: self.book.archived(session.session_id, name))
 
-    def recover(self, gone: Callable[[str], bool] = lambda owner: True) -> None:
+    def unfinished(self) -> Found:
         with self.engine.connect() as connection:
-            found = self.writes.unfinished(connection)
+            return self.writes.unfinished(connection)
+
+    def recover(self, gone: Callable[[str], bool] = lambda owner: True) -> None:
+        found = self.unfinished()
         self.run(lambda: self.book.recover(found, self.now, gone))
 
     def stored(self, session_id: str) -> Session:

@@ -64,6 +64,7 @@ def _sessions(metadata: MetaData) -> Table:
         Index("sessions_by_status", "status", "last_activity_at"),
         Index("sessions_by_activity", "last_activity_at", "session_id"),
         Index("sessions_by_user", "user", "last_activity_at"),
+        Index("sessions_by_scope", "scope", "status"),
         Index("sessions_to_archive", "archive_due"),
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, func, insert, or_, select, update
 
 from kimi_mitm.flag import FlagChange
 from kimi_mitm.session_ledger import Changes, Found
@@ -62,7 +62,9 @@ class SessionWrites:
         if scopes:
             held = connection.execute(_locked(tables.currents, tables.currents.c.scope, scopes))
             pointed = {row.scope: row.session_id for row in held}
-        wanted = {save.session.session_id for save in changes.saves} | changes.absent | set(pointed.values())
+        wanted = {save.session.session_id for save in changes.saves} | set(pointed.values())
+        wanted |= changes.absent | changes.versions.keys()
+        wanted |= self._live_in(connection, changes).union(*changes.live.values())
         rows: Iterable[Any] = ()
         if wanted:
             statement = _locked(tables.sessions, tables.sessions.c.session_id, wanted)
@@ -74,6 +76,13 @@ class SessionWrites:
             currents={scope: pointed.get(scope) for scope in scopes},
             flag=self._last_flag(connection) if changes.flag_version is not None else None,
         )
+
+    def _live_in(self, connection: Connection, changes: Changes) -> set[str]:
+        if not changes.live:
+            return set()
+        sessions = self._tables.sessions.c
+        wanted = and_(sessions.scope.in_(sorted(changes.live)), sessions.status != Status.ENDED.value)
+        return set(connection.execute(select(sessions.session_id).where(wanted)).scalars())
 
     def _last_flag(self, connection: Connection) -> FlagChange | None:
         flags = self._tables.flags
@@ -109,9 +118,17 @@ def _as_expected(changes: Changes, found: Found) -> bool:
     stored = {session.session_id: session.version for session in found.sessions}
     return (
         all(found.currents[scope] == current for scope, current in changes.currents.items())
+        and all(_live(found, scope) == names for scope, names in changes.live.items())
         and not any(session_id in stored for session_id in changes.absent)
+        and all(stored.get(name) == version for name, version in changes.versions.items())
         and all(stored.get(save.session.session_id) == save.before for save in changes.saves)
         and changes.flag_version in (None, found.flag.version if found.flag else 0)
+    )
+
+
+def _live(found: Found, scope: str) -> frozenset[str]:
+    return frozenset(
+        session.session_id for session in found.sessions if session.live and session.scope == scope
     )
 
 
