@@ -82,6 +82,7 @@ class ClaudeCodeReader:
             origin=f"{self._file.path}:{number}",
             usage=usage,
             client=CLIENT,
+            log=self._file.source,
             client_version=text(doc, "version"),
             model=text(doc, "requestedModel") if synthetic else text(message, "model"),
             client_session_id=text(doc, "requestSessionId") or text(doc, "sessionId"),
@@ -123,6 +124,7 @@ class ClaudeCodeReader:
             key=f"{CLIENT}:{session}:title",
             origin=f"{self._file.path}:{number}",
             client=CLIENT,
+            log=self._file.source,
             client_session_id=session,
             title=title,
         )

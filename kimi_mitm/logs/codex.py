@@ -171,6 +171,7 @@ class CodexReader:
             origin=f"{self._file.path}:{number}",
             usage=usage,
             client=CLIENT,
+            log=self._file.source,
             client_version=known.get("version"),
             model=known.get("model"),
             client_session_id=known.get("session") or known.get("thread"),

@@ -147,7 +147,7 @@ class Collector:
                 continue
             if self.last_reading_at is None or reading.at > self.last_reading_at:
                 self.last_reading_at = reading.at
-            yield replace(reading, log=self.source.name)
+            yield reading if reading.log else replace(reading, log=self.source.name)
 
     def _tail(self, found: Found) -> Tail:
         path = found.path

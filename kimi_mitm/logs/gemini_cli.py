@@ -89,7 +89,7 @@ class ChatReader:
             origin=f"{self._file.path}:{number}",
             at=at,
         )
-        return replace(reading, subagent=self._subagent, folder=_folder(self._file))
+        return replace(reading, subagent=self._subagent, folder=_folder(self._file), log=self._file.source)
 
 
 def _folder(file: File) -> str | None:
@@ -175,6 +175,7 @@ class TelemetryReader:
             origin=f"{self._file.path}:{number}",
             usage=usage,
             client=CLIENT,
+            log=self._file.source,
             model=text(raw, "model"),
             client_session_id=session,
             started_at=earlier(at, raw.get("duration_ms")),

@@ -88,7 +88,7 @@ def read_whole(source: LogSource, found: Found, since: datetime | None, tally: T
     reader = tail(source, found.path, {}, tally, since)
     for reading in _all(reader, found):
         if since is None or reading.at >= since:
-            yield replace(reading, log=source.name)
+            yield reading if reading.log else replace(reading, log=source.name)
 
 
 def _all(reader: Tail, found: Found) -> Iterator[Reading]:

@@ -80,6 +80,7 @@ class WireReader:
             origin=f"{self._file.path}:{number}",
             usage=usage,
             client=CLIENT,
+            log=self._file.source,
             client_session_id=self._session,
             ids=(name,) if name else (),
             started_at=self._began if agent == self._agent else None,

@@ -73,6 +73,7 @@ class WireReader:
             origin=f"{self._file.path}:{number}",
             usage=usage,
             client=CLIENT,
+            log=self._file.source,
             model=self._model,
             client_session_id=self._session,
             ids=(name,) if name else (),

@@ -100,12 +100,14 @@ class File:
     """The file a reader is made for.
 
     `path`: as text, with the system's separators; readers take ids that only the name holds from it.
+    `source`: the source's name, for `Reading.log`; where a reader leaves that out it is added later.
     `modified`: UTC; the time of records that have none of their own.
     `beside`: gives the bytes of a file relative to this one's folder (`state.json`,
     `../session.json`), None when there is none; for titles and the like, asked for sparingly.
     """
 
     path: str
+    source: str | None = None
     modified: datetime | None = None
     tally: Tally = field(default_factory=Tally)
     beside: Callable[[str], bytes | None] = _nothing_beside

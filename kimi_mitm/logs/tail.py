@@ -51,27 +51,29 @@ class Tail(Protocol):
 def tail(source: LogSource, path: str, state: State, tally: Tally, since: datetime | None) -> Tail:
     """The tail of a file of `source`. `since`: a database with no state yet gives nothing older."""
     if source.lines:
-        return LineTail(source.lines, path, state, tally)
+        return LineTail(source, source.lines, path, state, tally)
     if source.document:
-        return DocumentTail(source.document, path, state, tally)
+        return DocumentTail(source, source.document, path, state, tally)
     assert source.database
-    return DatabaseTail(source.database, path, state, tally, since)
+    return DatabaseTail(source, source.database, path, state, tally, since)
 
 
-def _file(path: str, modified_ns: int, tally: Tally) -> File:
+def _file(source: LogSource, path: str, modified_ns: int, tally: Tally) -> File:
     def beside(name: str) -> bytes | None:
         return read_file(os.path.join(os.path.dirname(path), name))
 
-    return File(
-        path=path, modified=datetime.fromtimestamp(modified_ns / 1e9, UTC), tally=tally, beside=beside
-    )
+    modified = datetime.fromtimestamp(modified_ns / 1e9, UTC)
+    return File(path=path, source=source.name, modified=modified, tally=tally, beside=beside)
 
 
 class LineTail:
     """Follows a file of lines: by offset, with a mark of the bytes before it, so that a file that was
     truncated, replaced or rewritten is noticed and read anew."""
 
-    def __init__(self, open_reader: OpenLines, path: str, state: State, tally: Tally) -> None:
+    def __init__(
+        self, source: LogSource, open_reader: OpenLines, path: str, state: State, tally: Tally
+    ) -> None:
+        self._source = source
         self.more = False
         self.history = state.get("history") is True
         self._skipped = state.get("skipped") is True
@@ -98,7 +100,7 @@ class LineTail:
 
     def skip(self, found: Found) -> None:
         """Takes the file as read up to its present size; the context is looked at, nothing is given."""
-        scratch = Lines(self._open(_file(self._path, found.modified, Tally()), {}), Tally())
+        scratch = Lines(self._open(_file(self._source, self._path, found.modified, Tally()), {}), Tally())
         with open(self._path, "rb") as file:
             end = _line_start(file, found.size)
             head = min(end, _CONTEXT)
@@ -110,7 +112,9 @@ class LineTail:
                 file.seek(begin)
                 _drain(scratch.feed(file.read(end - begin)))
             number = _count_lines(file, end)
-            reader = self._open(_file(self._path, found.modified, self._tally), scratch.reader.state())
+            reader = self._open(
+                _file(self._source, self._path, found.modified, self._tally), scratch.reader.state()
+            )
             self._lines = Lines(reader, self._tally, end, number)
             self._position = end
             self._skipped = end > 0
@@ -149,7 +153,7 @@ class LineTail:
                 state: State = lines.reader.state()
             else:
                 state = table(self._saved, "reader") if fits else {}
-            reader = self._open(_file(self._path, found.modified, self._tally), state)
+            reader = self._open(_file(self._source, self._path, found.modified, self._tally), state)
             lines = self._lines = Lines(reader, self._tally, offset, number)
             self._position = offset
         return lines
@@ -178,7 +182,8 @@ class _Seen:
 class DocumentTail:
     """Follows a file that is rewritten whole: reads it again, and gives what differs from last time."""
 
-    def __init__(self, read: ReadDocument, path: str, state: State, tally: Tally) -> None:
+    def __init__(self, source: LogSource, read: ReadDocument, path: str, state: State, tally: Tally) -> None:
+        self._source = source
         self.more = False
         self.history = False
         self._read = read
@@ -200,15 +205,24 @@ class DocumentTail:
             raise OSError(f"too large: {found.size} bytes")
         with open(self._path, "rb") as file:
             data = file.read()
-        yield from self._seen.new(self._read(data, _file(self._path, found.modified, self._tally)))
+        yield from self._seen.new(
+            self._read(data, _file(self._source, self._path, found.modified, self._tally))
+        )
 
 
 class DatabaseTail:
     """Follows a SQLite database: asks its reader for what is new."""
 
     def __init__(
-        self, open_reader: OpenDatabase, path: str, state: State, tally: Tally, since: datetime | None
+        self,
+        source: LogSource,
+        open_reader: OpenDatabase,
+        path: str,
+        state: State,
+        tally: Tally,
+        since: datetime | None,
     ) -> None:
+        self._source = source
         self.more = False
         self.history = False
         self._open = open_reader
@@ -224,7 +238,7 @@ class DatabaseTail:
     def advance(self, found: Found, limit: int) -> Iterator[Reading]:
         def use(db: sqlite3.Connection) -> tuple[list[Reading], State, Tally]:
             tally = Tally()
-            reader = self._open(_file(self._path, found.modified, tally), self._state)
+            reader = self._open(_file(self._source, self._path, found.modified, tally), self._state)
             return list(reader.read(db, self._since)), reader.state(), tally
 
         readings, state, tally = sqlite.read(self._path, use)
