@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kimi_mitm import __version__
+from kimi_mitm.cli import logs
 from kimi_mitm.cli.export import export
 
 app = typer.Typer(
@@ -34,6 +35,8 @@ def root(
 
 
 app.command()(export)
+app.command("import-logs")(logs.import_logs)
+app.add_typer(logs.app, name="logs")
 
 
 def main() -> None:

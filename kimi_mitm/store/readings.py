@@ -38,10 +38,23 @@ async def of(engine: AsyncEngine, exchange_id: str) -> Sequence[Reading]:
     async with engine.connect() as connection:
         statement = select(readings.c.document).where(readings.c.exchange_id == exchange_id)
         rows = (await connection.execute(statement)).scalars().all()
-    found = []
-    for row in rows:
-        try:
-            found.append(msgspec.json.decode(row, type=Reading))
-        except msgspec.DecodeError:
-            continue
+    return [reading for row in rows if (reading := _read(row)) is not None]
+
+
+async def by_exchange(engine: AsyncEngine) -> dict[str, list[Reading]]:
+    """All readings, by exchange id."""
+    found: dict[str, list[Reading]] = {}
+    async with engine.connect() as connection:
+        result = await connection.stream(select(readings.c.exchange_id, readings.c.document))
+        async for exchange_id, document in result:
+            reading = _read(document)
+            if reading is not None:
+                found.setdefault(exchange_id, []).append(reading)
     return found
+
+
+def _read(document: str) -> Reading | None:
+    try:
+        return msgspec.json.decode(document, type=Reading)
+    except msgspec.DecodeError:
+        return None
