@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 from session_desk import Desk
 
@@ -524,3 +527,20 @@ def test_names_from_outside_are_only_names(name):
     assert desk.turn(**names) == desk.turn(**names)
     assert desk.turn(**names, x_session_id=name) == "s1"
     assert desk.run(lambda: desk.book.get_or_create(name, name, desk.now, name=name)).created
+
+
+def test_there_is_one_door_to_the_current_session():
+    """Only `sessions.switch` may move a scope's current session."""
+    package = Path(session_life.__file__).parent
+    callers = [
+        (path.name, function.name)
+        for path in package.rglob("*.py")
+        for function in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call)
+        if isinstance(node.func, ast.Attribute)
+        if node.func.attr == "point"
+    ]
+
+    assert callers == [("sessions.py", "switch")]
