@@ -20,7 +20,6 @@ from typing import Final
 
 from kimi_mitm.match import (
     LOG_PREFIX,
-    TIMELESS_LOGS,
     WINDOW,
     Fit,
     WireExchange,
@@ -29,6 +28,7 @@ from kimi_mitm.match import (
     earliest,
     fit,
     is_note,
+    latest,
     log_exchange,
     overlap,
     slot,
@@ -128,7 +128,7 @@ class Joiner:
             return Waiting(reading)
         best = max(grade for grade, _ in fitting)
         top = [exchange for grade, exchange in fitting if grade == best]
-        if reading.log in TIMELESS_LOGS and best.figures < 2:
+        if reading.undated and best.figures < 2:
             return _ambiguous(
                 reading, [e.id for e in top], "its log has no times, and the figures don't tell"
             )
@@ -149,8 +149,8 @@ class Joiner:
     def _fitting(self, reading: Reading, *, last: bool) -> list[tuple[Fit, WireExchange]]:
         """Every exchange that the record may be of and that has none of this log yet. In the end, one
         that still runs isn't among them: its record could not have been written."""
-        start = earliest(reading, self.window)
-        names = dict.fromkeys(self._near.between(start, reading.at + self.window))
+        span = earliest(reading, self.window), latest(reading, self.window)
+        names = dict.fromkeys(self._near.between(*span))
         if not last:
             names.update(self._running)
         found = []
@@ -217,7 +217,7 @@ class Joiner:
         self._stop_waiting(reading.key)
         self._waiting[reading.key] = reading
         self._waiting_ids.update(dict.fromkeys(reading.ids, reading.key))
-        self._waiting_near.put(reading.key, earliest(reading, self.window), reading.at)
+        self._waiting_near.put(reading.key, earliest(reading, self.window), latest(reading, self.window))
         if len(self._waiting) > _MOST_WAITING:
             self._stop_waiting(next(iter(self._waiting)))
             self.counts.dropped += 1

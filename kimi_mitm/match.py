@@ -26,9 +26,8 @@ LIBRARIES: Final = frozenset(
 )
 """What the wire calls a client that sends nothing of its own; SDKs by language (`openai-python`) likewise."""
 _SDK_ENDS: Final = ("-python", "-js", "-go", "-java", "-dotnet", "-ruby")
-TIMELESS_LOGS: Final = {"continue-sessions": timedelta(hours=2)}
-"""Logs whose records have no time but their file's, which may be that of a later record: how much earlier
-an exchange with equal figures may have ended."""
+UNDATED_SPAN: Final = timedelta(hours=2)
+"""How far an exchange may be from the time of a record that is `undated`: equal figures tell the rest."""
 OTHER_SESSION_IDS: Final = frozenset({"crush"})
 """Clients whose session on the wire (Crush: a hash) isn't the one in their log."""
 
@@ -139,8 +138,16 @@ def _contradicts(reading: Reading, exchange: WireExchange) -> bool:
 
 def earliest(reading: Reading, window: timedelta = WINDOW) -> datetime:
     """No exchange that ended before this time fits the record."""
-    span = TIMELESS_LOGS.get(reading.log or "", timedelta(0))
-    return min(reading.started_at or reading.at, reading.at) - max(window, span)
+    return min(reading.started_at or reading.at, reading.at) - _reach(reading, window)
+
+
+def latest(reading: Reading, window: timedelta = WINDOW) -> datetime:
+    """No exchange that began after this time fits the record."""
+    return reading.at + _reach(reading, window)
+
+
+def _reach(reading: Reading, window: timedelta) -> timedelta:
+    return UNDATED_SPAN if reading.undated else window
 
 
 def is_note(reading: Reading) -> bool:
@@ -181,8 +188,8 @@ def is_library(client: str) -> bool:
 def _in_time(reading: Reading, exchange: WireExchange, window: timedelta, *, equal: bool) -> bool:
     """A record with a start is of an exchange within its span; one whose start is its time is written
     when the request is made; others when the answer is complete."""
-    if equal and exchange.ended_at is not None and reading.log in TIMELESS_LOGS:
-        return timedelta(0) <= reading.at - exchange.ended_at <= TIMELESS_LOGS[reading.log]
+    if reading.undated:
+        return exchange.ended_at is not None and abs(reading.at - exchange.ended_at) <= UNDATED_SPAN
     fine = reading.at.microsecond != 0
     early, before = (_EARLY, timedelta(0)) if fine else (_EARLY_SECONDS, _EARLY_SECONDS)
     begun, start = reading.started_at, exchange.started_at

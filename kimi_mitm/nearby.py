@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 _BUCKET_S: Final = 30
-_MOST_BUCKETS: Final = 240  # two hours; what lasts longer is found by its beginning and its end
+_MOST_BUCKETS: Final = 500  # four hours; what lasts longer is found by its beginning and its end
 
 
 @dataclass(slots=True)

@@ -180,6 +180,7 @@ class Reading:
     `ids`: every id the record shares with the wire (response, message, request ids).
     `lower_bound`: the input figure is a floor only (CompileChat's parts).
     `log`: the name of the log source that gave it; logs of one client may each have a record of a call.
+    `undated`: the log has no time of its own for it; `at` is only near (the file's, or the session's).
     `joined_by`: how it was tied to its exchange: `id` (a response, message or request id) or `time`.
     """
 
@@ -209,6 +210,7 @@ class Reading:
     finish_reason: str | None = None
     joined_by: str | None = None
     log: str | None = None
+    undated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,12 +144,12 @@ def test_equal_figures_tell_simultaneous_exchanges_apart() -> None:
     assert home(made.reading(log("k", at=1.1))) == "b"
 
 
-def test_a_log_without_times_is_tied_by_equal_figures_or_not_at_all() -> None:
+def test_a_record_without_a_time_is_tied_by_equal_figures_or_not_at_all() -> None:
     usage = Usage(input_tokens=100, output_tokens=10)
     made = joiner(wire("a", 0, 1, usage=usage), wire("b", 2, 3))
 
-    assert home(made.reading(log("k1", at=1800.0, log="continue-sessions"))) == "a"
-    assert isinstance(made.reading(log("k2", at=3.1, tokens=7, log="continue-sessions")), Ambiguous)
+    assert home(made.reading(log("k1", at=1800.0, undated=True))) == "a"
+    assert isinstance(made.reading(log("k2", at=1800.0, tokens=7, undated=True)), Ambiguous)
     assert made.expire(LATER) == []
 
 

@@ -2,8 +2,8 @@
 
 All figures are Aider's own estimates, never the provider's, and one message may be several requests. In
 the history they are rounded (`2.4k`), and only a session's beginning has a time, the machine's local
-one: a line of the last session has the file's time, an older one its session's. The analytics file has
-whole numbers and seconds.
+one: the last answer has the file's time, the others' is not known. The analytics file has whole numbers
+and seconds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_history(data: bytes, file: File) -> Iterator[Reading]:
     folder = file.path.replace("\\", "/").rpartition("/")[0] or None
     started: str | None = None
     known: dict[str, str] = {}
-    last = data.count(b"\n", 0, data.rfind(b"# aider chat started at ")) + 1
+    last = data.count(b"\n", 0, data.rfind(b"\n> Tokens: ") + 1) + 1
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.startswith((b"> ", b"# aider")):
             continue
@@ -52,7 +52,7 @@ def read_history(data: bytes, file: File) -> Iterator[Reading]:
             known["version"] = found[1]
         elif found := _TOKENS.match(words):
             begun = _local(started)
-            at = file.modified if number >= last or begun is None else begun
+            at = file.modified if number == last or begun is None else begun
             usage = _rounded(figures, found, words)
             if at is None or not usage:
                 continue
@@ -61,7 +61,6 @@ def read_history(data: bytes, file: File) -> Iterator[Reading]:
                 source=Source.LOGS,
                 reported=False,
                 at=at,
-                started_at=begun if begun and begun < at else None,
                 key=f"{CLIENT}:{folder}:{started}:{number}",
                 origin=f"{file.path}:{number}",
                 usage=usage,
@@ -69,6 +68,7 @@ def read_history(data: bytes, file: File) -> Iterator[Reading]:
                 client_version=known.get("version"),
                 model=known.get("model"),
                 folder=folder,
+                undated=number != last,
             )
 
 

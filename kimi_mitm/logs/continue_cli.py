@@ -1,7 +1,6 @@
 """Continue's command line (`cn`): one JSON document per session, rewritten whole after every message.
 
-An answer has the provider's usage, but neither an id nor a time: its time is the file's, which may be
-that of a later answer of the same turn. With Anthropic `prompt_tokens` leaves the
+An answer has the provider's usage, but neither an id nor a time. With Anthropic `prompt_tokens` leaves the
 cached tokens out, and their details then have `cache_read_tokens`. Versions before 1.5.20 or so have no
 usage; nor have the IDEs' sessions, which lie in the same folder.
 """
@@ -56,6 +55,7 @@ def read_session(data: bytes, file: File) -> Iterator[Reading]:
             client_session_id=session,
             title=title,
             folder=folder,
+            undated=True,
         )
     if title:
         yield Reading(

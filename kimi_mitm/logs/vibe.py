@@ -3,7 +3,8 @@
 In the journal a `core_input` record has an answer's usage (cached tokens inside) and its time. When a
 session is opened again, its journal is folded into a snapshot, which has the sums over all calls
 (`tokenUsage`) and the figures of the last (`contextUsage`): the last call can be read there, and in a
-session of two calls the first one too, by subtraction. A call's key is its time, the same in both.
+session of two calls the first one too, by subtraction. A call's key is its figures, the same in both:
+within a session the prompt grows with every call.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def _reading(
         source=Source.LOGS,
         reported=True,
         at=at,
-        key=f"{CLIENT}:{session}:{int(at.timestamp() * 1000 + 0.5)}",
+        key=f"{CLIENT}:{session}:{usage.input_tokens}:{usage.output_tokens}",
         origin=f"{file.path}:{where}" if where.isdigit() else f"{file.path}#{where}",
         usage=usage,
         client=CLIENT,

@@ -44,6 +44,7 @@ def test_the_histories_lines_are_rounded_estimates() -> None:
         "0.86.2",
     )
     assert (first.folder, third.at, first.reported) == ("/work", MODIFIED, False)
+    assert [one.undated for one in (first, second, third)] == [True, True, False]
     assert first.at != MODIFIED  # its session began at nine, in the machine's zone
     assert len({first.key, second.key, third.key}) == 3
 

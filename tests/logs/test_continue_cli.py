@@ -36,6 +36,7 @@ def test_openais_usage_is_the_wires() -> None:
     assert (got.usage.input_tokens, got.usage.cache_read_tokens, got.usage.reasoning_tokens) == (1077, 64, 11)
     assert (got.usage.cost_usd, got.model, got.client_session_id, got.at) == (None, "gpt-4o", "s1", MODIFIED)
     assert (got.folder, got.title, got.reported) == ("/work", None, True)
+    assert got.undated
 
 
 def test_anthropics_cached_tokens_are_added() -> None:

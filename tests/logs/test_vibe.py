@@ -36,7 +36,7 @@ def test_the_journals_answers() -> None:
 
     assert (got.usage.input_tokens, got.usage.cache_read_tokens, got.usage.output_tokens) == (1231, 192, 121)
     assert (got.key, got.at, got.model) == (
-        f"vibe:s1:{ms('09:00:01')}",
+        "vibe:s1:1231:121",
         at("09:00:01"),
         "mistral-vibe-cli-latest",
     )
@@ -69,7 +69,7 @@ def test_a_snapshots_last_call_has_the_journals_key() -> None:
 
     (got,) = document(read_snapshot, snapshot(1154, 1154), about)
 
-    assert (got.key, got.usage.input_tokens) == (f"vibe:s1:{ms('09:00:01')}", 1154)
+    assert (got.key, got.usage.input_tokens) == ("vibe:s1:1154:7", 1154)
 
 
 def test_of_two_calls_the_first_is_the_sum_without_the_last() -> None:
