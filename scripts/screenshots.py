@@ -71,7 +71,7 @@ async def main(folder: Path) -> None:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         site.scene.begin("s_0002", "kimi-k2.5", 46_000)
-        site.scene.begin("s_0004", "claude-sonnet-4-5", 191_500, user="carol", client="kilo-code")
+        site.scene.begin("s_0004", "claude-sonnet-4-5", 184_500, user="carol", client="kilo-code")
         for shot in SHOTS:
             await take(browser, site, shot, folder)
             print(folder / f"{shot.name}.png")

@@ -43,7 +43,7 @@ class Scene:
             (12_000, alice, "kimi-k2.5", 9),
             (250_000, bob, "gpt-5.1-codex", 7),
             (172_000, carol, "claude-sonnet-4-5", 6),
-            (990_000, dan, "gemini-3-pro", 3),
+            (855_000, dan, "gemini-3-pro", 3),
         ):
             for turn in range(turns):
                 self._turn(
