@@ -168,7 +168,7 @@ class SessionLife:
 
     def _end(self, session: Session, reason: EndReason, now: datetime) -> Session:
         self._ledger.then(partial(self._views.forget, session.session_id))
-        return end(self._ledger, session, reason, now, self.owner)
+        return end(self._ledger, session, reason, now, self.rules.timeout, self.owner)
 
     def _forget(self, session_id: str) -> None:
         self._views.forget(session_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kimi_mitm.session_stats import NO_FIGURES, SessionStats
 
@@ -53,6 +53,13 @@ RESUMABLE = frozenset(
 
 RESTARTED = frozenset({EndReason.SHUTDOWN, EndReason.CRASH})
 """Ends that are only the proxy's own stop: get-or-create gives the same session afterwards."""
+
+
+AT_ONCE = frozenset(
+    {EndReason.REQUEST, EndReason.CLEARED, EndReason.DISCONNECT, EndReason.EXCHANGE, EndReason.LIMIT}
+)
+"""Ends that are noticed when they happen. The others are noticed some time after, and are dated back to
+when the session would have been over at the latest."""
 
 
 class OpenedBy(enum.StrEnum):
@@ -118,13 +125,14 @@ def idle(session: Session) -> Session:
     return replace(session, status=Status.IDLE)
 
 
-def ended(session: Session, reason: EndReason, now: datetime) -> Session:
+def ended(session: Session, reason: EndReason, now: datetime, timeout: timedelta) -> Session:
     """The session at its end. Its archive is due if it has anything to archive and wasn't cleared."""
+    over = now if reason in AT_ONCE else min(now, session.last_activity_at + timeout)
     return replace(
         session,
         status=Status.ENDED,
         kind=_kind_at_end(session),
-        ended_at=now,
+        ended_at=over,
         end_reason=reason,
         archive_due=session.exchanges > 0 and reason is not EndReason.CLEARED,
         archive_id=None if reason is EndReason.CLEARED else session.archive_id,

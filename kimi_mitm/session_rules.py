@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from kimi_mitm.flag import Flag
@@ -55,6 +55,7 @@ class End:
 
     session_id: str
     reason: EndReason
+    timeout: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ class _Case:
         if current is not None and current.live:
             if not self._leaves(current):
                 return self._joined(scope, current, "current")
-            steps = (End(current.session_id, EndReason.TIMEOUT),)
+            steps = (End(current.session_id, EndReason.TIMEOUT, self.rules.timeout),)
         waiting = self._activated_for_any_client()
         if waiting is not None:
             return self._joined(scope, waiting, "current")

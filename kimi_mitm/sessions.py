@@ -7,7 +7,7 @@ and end a session. All of it is part of the ledger's open transaction.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from kimi_mitm.flag import Flag
@@ -51,10 +51,12 @@ def resume(ledger: Ledger, session: Session, now: datetime, owner: str) -> Sessi
     return going
 
 
-def end(ledger: Ledger, session: Session, reason: EndReason, now: datetime, owner: str) -> Session:
+def end(
+    ledger: Ledger, session: Session, reason: EndReason, now: datetime, timeout: timedelta, owner: str
+) -> Session:
     """The session ends, and this process is the one that archives it. It is told when that is done; at
     once when there is nothing to archive."""
-    done = ledger.put(replace(ended(session, reason, now), owner=owner))
+    done = ledger.put(replace(ended(session, reason, now, timeout), owner=owner))
     if not done.archive_due:
         tell_end(ledger, done)
     return done
@@ -79,8 +81,8 @@ def follow(ledger: Ledger, decision: Decision, seen: Seen, now: datetime, owner:
                 switch(ledger, scope, _known(ledger, session_id))
             case Resume(session_id):
                 resume(ledger, _known(ledger, session_id), now, owner)
-            case End(session_id, reason):
-                end(ledger, _known(ledger, session_id), reason, now, owner)
+            case End(session_id, reason, timeout):
+                end(ledger, _known(ledger, session_id), reason, now, timeout, owner)
             case Touch(session_id):
                 ledger.put(touched(_known(ledger, session_id), step, seen, now, owner))
 

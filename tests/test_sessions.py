@@ -544,3 +544,32 @@ def test_there_is_one_door_to_the_current_session():
     ]
 
     assert callers == [("sessions.py", "switch")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "waited", "lasted"),
+    [("timeout", 1000, 300), ("crash", 1000, 300), ("crash", 10, 10), ("request", 1000, 1000)],
+)
+def test_an_end_that_nobody_noticed_is_dated_back_to_the_timeout(reason, waited, lasted):
+    desk = Desk()
+    session = desk.turn()
+    desk.wait(waited)
+
+    if reason == "timeout":
+        desk.turn()
+    elif reason == "crash":
+        desk.beside().recover()
+    else:
+        desk.run(lambda: desk.book.end(session, EndReason.REQUEST, desk.now))
+
+    found = desk.stored(session)
+    assert found.end_reason == reason
+    assert (found.ended_at - found.started_at).total_seconds() == lasted
+
+
+def test_an_issued_id_leads_nowhere_for_another_client():
+    desk = Desk()
+    first = desk.place(provider="openai", exchange_id="x1")
+    desk.settle(first, "x1", response_id="resp_1")
+
+    assert desk.turn(client="codex", provider="openai", issued_ids=("resp_1",)) != first
