@@ -155,13 +155,10 @@ def priced(exchange: Exchange, usage: Usage) -> Exchange:
     """The exchange with its cost: what the provider stated, else its list price; None when there is none."""
     cost = usage.cost_usd
     if cost is None and not exchange.is_estimated:
-        cost = prices.cost(
-            usage,
-            exchange.response_model or exchange.model,
-            exchange.provider,
-            exchange.served_by,
-            exchange.started_at,
-        )
+        for model in dict.fromkeys((exchange.response_model, exchange.model)):
+            cost = cost or prices.cost(
+                usage, model, exchange.provider, exchange.served_by, exchange.started_at
+            )
     return replace(exchange, cost_usd=cost)
 
 

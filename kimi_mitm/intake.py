@@ -197,6 +197,7 @@ class _Http:
             opened.wire_format, Operation(opened.operation), opened.served_by, opened.certain, opened.poll
         )
         self._draft: Draft | None = None
+        self._unsure = False
         self._reader: AnswerReader | None = None
         self._answered: link.Answered | None = None
         self._held: list[bytes] = []
@@ -223,21 +224,13 @@ class _Http:
         )
         if found is None or (found.wire_format is None and not final and not answer_head):
             return
-        self._draft = self._intake.begin(opened, self._body, found)
+        if self._draft is None or found.wire_format != self._draft.exchange.wire_format:
+            self._draft = self._intake.begin(opened, self._body, found)
+        self._unsure = not found.certain and not final and not answer_head
 
     def _pieces(self, head: link.Pieces, payload: bytes) -> None:
-        if self._draft is None and not self._opened.poll:
-            self._held.append(payload)
-            self._held_size += len(payload)
-            if self._held_size >= _HEAD:
-                self._decide(self._answer_head(), final=False)
-            if self._draft is None:
-                if self._held_size > _UNDECIDED_LIMIT:
-                    del self._held[1:]
-                return
-            payload = b"".join(self._held)
-            self._held.clear()
-            self._feed(payload)
+        if (self._draft is None or self._unsure) and not self._opened.poll:
+            self._hold(payload)
             return
         place = 0
         for at, size in zip(head.times, head.sizes, strict=True):
@@ -249,6 +242,24 @@ class _Http:
             if self._reader is not None and self._reader.started:
                 self._first_token_at = at
         self._tell(head.times[-1])
+
+    def _hold(self, payload: bytes) -> None:
+        """Keeps the answer's beginning until it is long enough to decide what it is."""
+        self._held.append(payload)
+        self._held_size += len(payload)
+        if self._held_size >= _HEAD:
+            self._decide(self._answer_head(), final=False)
+            if self._draft is not None:
+                self._release()
+            elif self._held_size > _UNDECIDED_LIMIT:
+                del self._held[1:]
+
+    def _release(self) -> None:
+        self._unsure = False
+        held = b"".join(self._held)
+        self._held.clear()
+        if held:
+            self._feed(held)
 
     def _feed(self, data: bytes) -> None:
         reader = self._reader or self._make_reader()
@@ -274,11 +285,11 @@ class _Http:
         return decode_body(b"".join(self._held), encoding, _HEAD).data
 
     def _ended(self, head: link.Ended) -> None:
-        if self._draft is None and not self._opened.poll:
+        if (self._draft is None or self._unsure) and not self._opened.poll:
             self._decide(self._answer_head() if self._held else b"", final=True)
             if self._draft is None:
                 return
-            self._feed(b"".join(self._held))
+            self._release()
         reader = self._reader or self._make_reader()
         answer = reader.finish(head.error) if reader else None
         if self._opened.poll:

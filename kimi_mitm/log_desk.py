@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kimi_mitm import providers, settling
+from kimi_mitm import providers, redact, settling
 from kimi_mitm.events import Hub
 from kimi_mitm.join import Joined, Joiner, OfSession
 from kimi_mitm.match import log_exchange_id, wire_exchange
-from kimi_mitm.records import Exchange, Operation, Reading, Source
+from kimi_mitm.records import Exchange, Operation, Problem, Reading, Source
 from kimi_mitm.render import exchange_json
 from kimi_mitm.session_book import SessionBook
 from kimi_mitm.session_keeper import SessionKeeper
@@ -209,7 +209,7 @@ class LogDesk:
         self._readings.move_to_end(exchange_id)
         while len(self._readings) > _RECENT:
             self._readings.popitem(last=False)
-        self._store.put(reading_rows.saving(exchange_id, reading))
+        self._store.put(reading_rows.saving(exchange_id, _clean(reading)))
 
     async def _load_readings(self, exchange_id: str) -> None:
         """After a restart the logs' earlier readings of an exchange are only in the store."""
@@ -220,11 +220,23 @@ class LogDesk:
             kept.setdefault(reading.key, reading)
 
 
+def _clean(reading: Reading) -> Reading:
+    """The reading without secrets in the client's own words."""
+    problem = reading.problem
+    return replace(
+        reading,
+        title=redact.text(reading.title) if reading.title else None,
+        problem=Problem(problem.type, redact.text(problem.message)) if problem else None,
+    )
+
+
 def _describing(session_id: str, reading: Reading) -> Callable[[SessionBook], Changes]:
-    return lambda book: book.describe(session_id, name=reading.title, folder=reading.folder)
+    title = redact.text(reading.title) if reading.title else None
+    return lambda book: book.describe(session_id, name=title, folder=reading.folder)
 
 
 def _made_of(reading: Reading, name: str) -> Exchange:
+    problem = reading.problem
     return Exchange(
         id=name,
         started_at=min(reading.started_at or reading.at, reading.at),
@@ -240,5 +252,5 @@ def _made_of(reading: Reading, name: str) -> Exchange:
         transport="unknown",
         source=Source.LOGS,
         finish_reason=reading.finish_reason,
-        error=reading.problem,
+        error=Problem(problem.type, redact.text(problem.message)) if problem else None,
     )

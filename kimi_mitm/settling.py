@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from kimi_mitm import draft as drafts
-from kimi_mitm import error_figures, fusion
+from kimi_mitm import error_figures, fusion, redact
 from kimi_mitm.records import Exchange, Reading, Source, Usage
 from kimi_mitm.render import money
 
@@ -74,7 +74,7 @@ def described(exchange: Exchange, readings: Sequence[Reading]) -> Exchange:
         for name in ("title", "folder", "branch", "subagent"):
             value = getattr(reading, name)
             if value is not None:
-                notes[name] = value
+                notes[name] = redact.text(value)
         if reading.usage.cost_usd is not None and exchange.cost_usd != reading.usage.cost_usd:
             notes["cost_usd_of_log"] = money(reading.usage.cost_usd)
         if reading.joined_by is not None:

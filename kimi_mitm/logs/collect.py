@@ -81,7 +81,7 @@ class Collector:
             if key in self._saved:
                 if tuple(self._state(found.path).get("stamp", ())) == stamp:
                     self._stamps[found.path] = stamp
-            elif first or found.modified < since_ns:
+            elif found.modified < since_ns:
                 self._stamps[found.path] = stamp
                 self._rested[found.path] = found
                 fresh.append(found)
