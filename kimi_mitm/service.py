@@ -130,7 +130,7 @@ class EngineService:
                 limit=query.limit,
             )
         except BadCursor as e:
-            raise ControlError(422, "bad_cursor", "after: not a cursor of ours") from e
+            raise ControlError(404, "no_such_page", "after: not a cursor of ours") from e
         return SessionList(sessions=[self._view(s, s.session_id in current) for s in found], next=after)
 
     async def active_sessions(self, user: str | None) -> Sequence[SessionView]:
@@ -195,7 +195,7 @@ class EngineService:
         try:
             return await exchange_rows.page(self._db, wanted)
         except BadCursor as e:
-            raise ControlError(422, "bad_cursor", "after: not a cursor of ours") from e
+            raise ControlError(404, "no_such_page", "after: not a cursor of ours") from e
 
     async def exchange(self, exchange_id: str) -> Exchange | None:
         await self._desk.store.flush()
