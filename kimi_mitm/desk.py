@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kimi_mitm import link, notes, owner, prices, prompts, settling
+from kimi_mitm import link, notes, owner, prices, prompts, settling, user_config
 from kimi_mitm.archivist import Archivist
 from kimi_mitm.door import Door
 from kimi_mitm.draft import Draft
@@ -78,7 +78,14 @@ class Desk:
         self._tasks = [asyncio.create_task(self._look_after(), name="kimi upkeep")]
         self._warming = asyncio.create_task(asyncio.to_thread(self._warm), name="kimi warm-up")
         known = await self.store.known_exchanges() if self._settings.offline else frozenset()
-        return Intake(self.estimator, emit, known=known)
+        return Intake(self.estimator, emit, table=self._own_table(), known=known)
+
+    def _own_table(self) -> Mapping[str, str]:
+        try:
+            return user_config.providers()
+        except user_config.ConfigError as e:
+            self.say(f"{e}; the table is left out")
+            return {}
 
     def _warm(self) -> None:
         """Loads what the first exchange would have to wait for."""

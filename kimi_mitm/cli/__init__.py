@@ -8,6 +8,7 @@ import typer
 
 from kimi_mitm import __version__
 from kimi_mitm.cli import logs
+from kimi_mitm.cli.config import config
 from kimi_mitm.cli.export import export
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ def root(
 
 
 app.command()(export)
+app.command()(config)
 app.command("import-logs")(logs.import_logs)
 app.add_typer(logs.app, name="logs")
 
