@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -138,7 +139,7 @@ class Desk:
                 now = datetime.now(UTC)
                 if swept >= self._settings.session_check_interval:
                     swept = 0.0
-                    await self.keeper.change(lambda book, at=now: book.sweep(at))
+                    await self.keeper.change(methodcaller("sweep", now))
                 await self.archivist.archive_ended()
                 await self.archivist.write_current()
                 await self.logs.expire(now)
