@@ -7,6 +7,7 @@ Secrets are removed from every text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kimi_mitm import redact
@@ -82,6 +83,9 @@ _TURN = (
 _ALWAYS = frozenset({"input_tokens", "output_tokens", "cost_usd"})
 """Shown as null when unknown; other unknown figures are left out."""
 
+_RESENT = frozenset({"system", "tools", "schema"})
+"""Roles whose message is the same thing said again: of a changed one only the changed parts are new."""
+
 type Transcript = Iterable[tuple[Message, str]]
 """Each message once, in order, with the id of the exchange that brought it."""
 
@@ -126,8 +130,14 @@ def _clean(value: Any) -> Value:
 
 def _by_exchange(transcript: Transcript) -> dict[str, list[Value]]:
     said: dict[str, list[Value]] = {}
+    shown: set[Part] = set()
     for message, exchange_id in transcript:
-        said.setdefault(exchange_id, []).append(_message(message))
+        if message.role in _RESENT:
+            fresh = tuple(part for part in message.parts if part not in shown)
+            shown.update(fresh)
+            message = replace(message, parts=fresh)
+        if message.parts:
+            said.setdefault(exchange_id, []).append(_message(message))
     return said
 
 

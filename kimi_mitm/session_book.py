@@ -79,7 +79,11 @@ class SessionBook(SessionLife):
         if session is None:
             return self.changes()
         earlier = before or self._views.earlier(session.session_id, exchange.id)
-        counted = replace(session, stats=session.stats.with_exchange(exchange, earlier))
+        counted = replace(
+            session,
+            started_at=min(session.started_at, exchange.started_at),
+            stats=session.stats.with_exchange(exchange, earlier),
+        )
         counted = self._ledger.put(self._used(counted, now) if session.live else counted)
         if counted.live and counted.kind is Kind.EXCHANGE:
             self._end(counted, EndReason.EXCHANGE, now)

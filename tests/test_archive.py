@@ -311,3 +311,21 @@ def test_any_text_reads_back_as_it_was_said(lines):
     assert [(message["role"], message["text"]) for message in messages] == [
         (role, text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")) for role, text in lines
     ]
+
+
+def test_of_a_system_prompt_that_changes_a_little_only_the_change_is_new():
+    def system(stamp):
+        parts = (Part(kind=PartKind.TEXT, text=f"turn {stamp}"), Part(kind=PartKind.TEXT, text="Be brief."))
+        return Message(role="system", parts=parts, digest=stamp)
+
+    transcript = [
+        (system("1"), "x1"),
+        (said("user", "Hi"), "x1"),
+        (system("2"), "x2"),
+        (said("user", "Hi"), "x2"),
+    ]
+
+    first, second = load(document(a_session(), transcript, EXCHANGES))["turns"]
+
+    assert first["messages"][0] == {"role": "system", "parts": [{"text": "turn 1"}, {"text": "Be brief."}]}
+    assert second["messages"] == [{"role": "system", "text": "turn 2"}, {"role": "user", "text": "Hi"}]

@@ -6,9 +6,10 @@ import ast
 from pathlib import Path
 
 import pytest
-from session_desk import Desk
+from session_desk import START, Desk
 
 from kimi_mitm import session_life
+from kimi_mitm.records import Exchange
 from kimi_mitm.session_book import SessionEnded
 from kimi_mitm.session_record import EndReason, Kind, Status
 from kimi_mitm.session_seen import Policy, Rules, SessionBy
@@ -573,3 +574,13 @@ def test_an_issued_id_leads_nowhere_for_another_client():
     desk.settle(first, "x1", response_id="resp_1")
 
     assert desk.turn(client="codex", provider="openai", issued_ids=("resp_1",)) != first
+
+
+def test_a_session_starts_with_its_first_exchange_though_that_was_seen_later():
+    desk = Desk()
+    desk.wait(5)
+    session = desk.place(exchange_id="x1")
+    exchange = Exchange(id="x1", started_at=START, session_id=session)
+    desk.run(lambda: desk.book.settled(exchange, desk.now))
+
+    assert desk.stored(session).started_at == START

@@ -242,3 +242,12 @@ def test_a_forced_flag_is_refused_though_this_process_has_not_heard_of_it():
 
     with pytest.raises(FlagForced):
         here.run(lambda: here.book.set_flag(False, "alice", here.now))
+
+
+def test_resume_goes_back_to_a_session_that_only_the_other_process_knows():
+    here, there = two(policy=Policy.RESUME)
+    first = here.turn(provider="A")
+    second = there.turn(provider="B")
+    assert there.turn(provider="A") == first
+
+    assert here.turn(provider="B") == second
