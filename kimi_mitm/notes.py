@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from decimal import Decimal
 
 from kimi_mitm import link
 from kimi_mitm.records import EstimateKind, Exchange, Operation
+from kimi_mitm.render import money
 
-_MARKERS = {
+MARKERS = {
     "openai": ":green_circle:",
     "anthropic": ":orange_circle:",
-    "google": ":blue_circle:",
+    "google": ":large_blue_circle:",
     "moonshotai": ":new_moon:",
     "mistral": ":dash:",
     "meta": ":infinity:",
@@ -18,8 +20,16 @@ _MARKERS = {
     "deepseek": ":whale:",
     "cohere": ":purple_circle:",
     "qwen": ":cloud:",
+    "zai": ":zap:",
+    "minimax": ":ocean:",
+    "aws": ":package:",
+    "azure": ":diamond_shape_with_a_dot_inside:",
+    "perplexity": ":mag:",
+    "voyage": ":sailboat:",
+    "ollama": ":house:",
 }
-_OTHER_MARKER = ":robot:"
+"""A flow's marker by the exchange's provider: of mitmproxy's own emoji, any other is shown as a red dot."""
+OTHER_MARKER = ":robot:"
 _HOW = {
     EstimateKind.EXACT: "exact count",
     EstimateKind.CALIBRATED: "calibrated estimate",
@@ -27,14 +37,46 @@ _HOW = {
     EstimateKind.PLAIN: "plain estimate",
 }
 
+_PLAIN = (
+    "id",
+    "user",
+    "client",
+    "client_version",
+    "provider",
+    "served_by",
+    "model",
+    "response_model",
+    "wire_format",
+    "side",
+    "estimated_input_tokens",
+    "tiktoken_input_tokens",
+    "estimate_p90_error",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "is_estimated",
+    "via",
+    "delta_tokens",
+    "history_ratio",
+    "is_noise",
+    "context_window",
+    "context_percent",
+    "ttft_ms",
+    "duration_ms",
+    "finish_reason",
+)
+"""Fields of a record whose values a flow's metadata holds under the same names, after `kimi.`."""
+
 
 def note_of(exchange: Exchange, *, settled: bool) -> link.Note:
     """The note for an exchange's flow. `settled` is True once it has ended."""
     return link.Note(
         flow_id=exchange.flow_id or "",
         comment=comment(exchange),
-        marker=_MARKERS.get(exchange.provider, _OTHER_MARKER),
-        metadata=metadata(exchange),
+        marker=MARKERS.get(exchange.provider, OTHER_MARKER),
+        metadata=metadata(exchange, settled=settled),
         settled=settled,
         line=line(exchange) if settled else None,
     )
@@ -71,32 +113,23 @@ def origin(exchange: Exchange) -> str:
     return _HOW[exchange.estimate_kind]
 
 
-def metadata(exchange: Exchange) -> dict[str, str | int | float | bool | None]:
-    """Flat keys with plain values, so that `~meta` finds them and flow files can hold them."""
+def metadata(exchange: Exchange, *, settled: bool) -> dict[str, str | int | float | bool | None]:
+    """Flat keys with plain values, so that `~meta` finds them and flow files can hold them. Unknown is
+    left out."""
     values: dict[str, str | int | float | bool | None] = {
-        "kimi.id": exchange.id,
-        "kimi.provider": exchange.provider,
-        "kimi.served_by": exchange.served_by,
-        "kimi.model": exchange.model,
-        "kimi.client": exchange.client,
-        "kimi.session": exchange.session_id,
-        "kimi.wire_format": exchange.wire_format,
-        "kimi.operation": exchange.operation.value,
-        "kimi.side": exchange.side,
-        "kimi.estimated_input_tokens": exchange.estimated_input_tokens,
+        "kimi.settled": settled,
+        "kimi.origin": origin(exchange),
         "kimi.estimate_kind": exchange.estimate_kind.value if exchange.estimate_kind else None,
-        "kimi.input_tokens": exchange.input_tokens,
-        "kimi.output_tokens": exchange.output_tokens,
-        "kimi.cache_read_tokens": exchange.cache_read_tokens,
-        "kimi.cache_write_tokens": exchange.cache_write_tokens,
-        "kimi.reasoning_tokens": exchange.reasoning_tokens,
-        "kimi.is_estimated": exchange.is_estimated,
+        "kimi.operation": exchange.operation.value,
         "kimi.source": exchange.source.value,
-        "kimi.via": exchange.via,
-        "kimi.context_window": exchange.context_window,
-        "kimi.context_percent": exchange.context_percent,
-        "kimi.cost_usd": str(exchange.cost_usd) if exchange.cost_usd is not None else None,
+        "kimi.session": exchange.session_id,
+        "kimi.cost_usd": money(exchange.cost_usd) if exchange.cost_usd is not None else None,
+        "kimi.error": exchange.error.type if exchange.error else None,
+        **{f"kimi.{name}": getattr(exchange, name) for name in _PLAIN},
     }
+    if exchange.composition is not None:
+        for part in fields(exchange.composition):
+            values[f"kimi.part.{part.name}"] = getattr(exchange.composition, part.name) or None
     return {key: value for key, value in values.items() if value is not None}
 
 
