@@ -122,13 +122,20 @@ _SUBAGENTS = tuple(f"header:{name}" for name in _TABLE["subagents"]["headers"])
 _LONGEST_ID = 200
 
 
-def identify(headers: Mapping[str, str], body_fields: Mapping[str, Any] | None, host: str = "") -> Client:
-    """Who sent the request: User-Agent first, then other headers, then the prompt's opening words, then SDKs.
+def identify(
+    headers: Mapping[str, str],
+    body_fields: Mapping[str, Any] | None,
+    host: str = "",
+    started: str | None = None,
+) -> Client:
+    """Who sent the request: User-Agent first, then other headers, then the prompt's opening words, then
+    `started`, then SDKs.
 
-    `body_fields` as `body_fields()` gives them, None when the body isn't there.
+    `body_fields` as `body_fields()` gives them, None when the body isn't there. `started`: the client of
+    that run, where somebody started one through us who says so.
     """
     fields = body_fields or {}
-    name, version = _who(headers, fields)
+    name, version = _who(headers, fields, started)
     side, subagent = _marked(headers, fields)
     return Client(
         name=name,
@@ -140,7 +147,9 @@ def identify(headers: Mapping[str, str], body_fields: Mapping[str, Any] | None, 
     )
 
 
-def _who(headers: Mapping[str, str], fields: Mapping[str, Any]) -> tuple[str, str | None]:
+def _who(
+    headers: Mapping[str, str], fields: Mapping[str, Any], started: str | None
+) -> tuple[str, str | None]:
     agent = headers.get("user-agent") or ""
     by_agent = _by_agent(agent[:512], False)
     if by_agent is not None:
@@ -154,6 +163,8 @@ def _who(headers: Mapping[str, str], fields: Mapping[str, Any]) -> tuple[str, st
         for row in _APPS:
             if row.opening and row.opening.search(opening):
                 return row.name, None
+    if started:
+        return started, None
     by_agent = _by_agent(agent[:512], True)
     if by_agent is not None:
         return by_agent[0].name, by_agent[1]

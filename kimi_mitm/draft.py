@@ -71,7 +71,7 @@ def begin(
     format = FORMATS.get(format_name) if format_name else None
     request = _request(format, body, opened)
     fields = clients.body_fields(body or b"")
-    client = clients.identify(opened.headers, fields, opened.host)
+    client = clients.identify(opened.headers, fields, opened.host, opened.run_client)
     provider = providers.provider_of(request.model, served_by=opened.served_by, table=table)
     warm_up = not request.generates
     exchange = Exchange(
@@ -271,6 +271,8 @@ def _notes(opened: link.Opened, client: clients.Client) -> dict[str, str | int |
         notes["request_bytes"] = opened.size
     if client.subagent:
         notes["subagent"] = client.subagent
+    if opened.run:
+        notes["run"] = opened.run
     return notes
 
 

@@ -54,7 +54,7 @@ class Hooks:
         if self.control.concerns(place.host, request.data.port) and self.control.route(flow):
             return
         user = self.people.user(flow, aside.get("x-user-id"))
-        asked = recorder.ask(flow, place, kept, user)
+        asked = recorder.ask(flow, place, kept, user, self.people.run(flow.client_conn.id))
         if kept.get("content-type", "").startswith(_BIDIRECTIONAL):
             request.stream = request.stream or True
             if asked:

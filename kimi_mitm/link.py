@@ -42,7 +42,8 @@ class Opened(Message, frozen=True, kw_only=True, tag="opened"):
     """A request is complete (or its streaming began). Payload: its body as it was on the wire.
 
     `body` says what became of it: `whole`, `dropped` (the link was full) or `cut` (beyond the bound);
-    `size` is its true length in bytes. `hurry`: the queue is long, estimate by length.
+    `size` is its true length in bytes. `hurry`: the queue is long, estimate by length. `run` and
+    `run_client`: the run of `kimi-mitm run` that it is of, and the client which that started.
     """
 
     n: int
@@ -57,6 +58,8 @@ class Opened(Message, frozen=True, kw_only=True, tag="opened"):
     user: str | None = None
     conn: str = ""
     client_address: str | None = None
+    run: str | None = None
+    run_client: str | None = None
     wire_format: str | None = None
     operation: str = "other"
     served_by: str | None = None

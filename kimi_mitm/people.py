@@ -1,20 +1,31 @@
 """Who is talking: the user's name that a client brought to the proxy, by connection.
 
 `HTTPS_PROXY=http://alice:x@127.0.0.1:8080` names alice without any option; the header that carries it
-is meant for proxies and is never forwarded (RFC 9110, 11.7.1).
+is meant for proxies and is never forwarded (RFC 9110, 11.7.1). In the password's place `kimi-mitm run`
+says which of its runs it is, and which client it started; any other password is not looked at.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from mitmproxy import http
 
 HEADER = "proxy-authorization"
 _MAX_NAME = 200
+_RUN = re.compile(r"run-(?P<id>[0-9a-f]{8,32})(?:\.(?P<client>[a-z][a-z0-9-]{0,39}))?")
+
+
+class Run(NamedTuple):
+    """A run of `kimi-mitm run`: its id, and the client that it started where that client's requests don't
+    name it."""
+
+    id: str
+    client: str | None = None
 
 
 class People:
@@ -22,6 +33,7 @@ class People:
 
     def __init__(self) -> None:
         self._by_connection: dict[str, str] = {}
+        self._runs: dict[str, Run] = {}
 
     def take(self, flow: http.HTTPFlow) -> None:
         """Reads the name on a CONNECT or a plain request, and takes it away."""
@@ -32,6 +44,9 @@ class People:
         name = user_of(values[0])
         if name:
             self._by_connection[flow.client_conn.id] = name
+        run = run_of(values[0])
+        if run:
+            self._runs[flow.client_conn.id] = run
 
     def user(self, flow: http.HTTPFlow, x_user_id: str | None) -> str | None:
         """The user's name: the proxy's own authorization, else `X-User-Id`; None when nobody said."""
@@ -40,21 +55,36 @@ class People:
             return _name(str(told[0]))
         return self._by_connection.get(flow.client_conn.id) or _name(x_user_id)
 
+    def run(self, connection: str) -> Run | None:
+        """The run that a connection is of, None when it is of none."""
+        return self._runs.get(connection)
+
     def forget(self, connection: str) -> None:
         """The connection is closed."""
         self._by_connection.pop(connection, None)
+        self._runs.pop(connection, None)
 
 
 def user_of(authorization: str) -> str | None:
-    """The user of a Basic authorization, None for anything else. The password is not looked at."""
+    """The user of a Basic authorization, None for anything else."""
+    return _name(_credentials(authorization).split(":", 1)[0])
+
+
+def run_of(authorization: str) -> Run | None:
+    """The run that a Basic authorization names in its password's place, None for anything else."""
+    found = _RUN.fullmatch(_credentials(authorization).partition(":")[2])
+    return Run(found["id"], found["client"]) if found else None
+
+
+def _credentials(authorization: str) -> str:
+    """`user:password`, empty when it isn't Basic."""
     scheme, _, encoded = authorization.strip().partition(" ")
     if scheme.lower() != "basic":
-        return None
+        return ""
     try:
-        decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8", "replace")
+        return base64.b64decode(encoded.strip(), validate=True).decode("utf-8", "replace")
     except (binascii.Error, ValueError):
-        return None
-    return _name(decoded.split(":", 1)[0])
+        return ""
 
 
 def _name(text: str | None) -> str | None:

@@ -20,6 +20,7 @@ from kimi_mitm import exchange_id, link, recognise, redact, sieve
 from kimi_mitm.capture import Budget, Capture
 from kimi_mitm.child import Child
 from kimi_mitm.outbox import Frame
+from kimi_mitm.people import Run
 from kimi_mitm.records import Operation
 
 if TYPE_CHECKING:
@@ -47,12 +48,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request whose body is not complete yet. `kept`: its headers that may be kept."""
+    """A request whose body is not complete yet. `kept`: its headers that may be kept; `run`: the run of
+    `kimi-mitm run` that it is of."""
 
     place: Place
     candidate: recognise.Candidate
     kept: dict[str, str]
     user: str | None
+    run: Run | None
 
 
 class Recorder:
@@ -84,12 +87,14 @@ class Recorder:
             found = self._places[key] = self._look(request, kept)
         return found
 
-    def ask(self, flow: http.HTTPFlow, place: Place, kept: dict[str, str], user: str | None) -> bool:
+    def ask(
+        self, flow: http.HTTPFlow, place: Place, kept: dict[str, str], user: str | None, run: Run | None
+    ) -> bool:
         """A request's head is there; True when it may be an LLM exchange."""
         candidate = place.candidate
         if candidate is None or flow.is_replay == "response":
             return False
-        self._asked[flow.id] = Asked(place, candidate, kept, user)
+        self._asked[flow.id] = Asked(place, candidate, kept, user, run)
         return True
 
     def asked(self, flow: http.HTTPFlow) -> bool:
@@ -237,6 +242,8 @@ class Recorder:
             user=asked.user,
             conn=flow.client_conn.id,
             client_address=peer[0],
+            run=asked.run.id if asked.run else None,
+            run_client=asked.run.client if asked.run else None,
             wire_format=candidate.wire_format,
             operation=candidate.operation,
             served_by=candidate.served_by,
