@@ -132,22 +132,8 @@ def _contradicts(reading: Reading, exchange: WireExchange) -> bool:
         return True
     if reading.usage.output_tokens:
         return exchange.failed
-    only_failed = reading.problem is not None and not reading.usage
-    return only_failed and exchange.ended_at is not None and not (exchange.failed or exchange.troubled)
-
-
-def earliest(reading: Reading, window: timedelta = WINDOW) -> datetime:
-    """No exchange that ended before this time fits the record."""
-    return min(reading.started_at or reading.at, reading.at) - _reach(reading, window)
-
-
-def latest(reading: Reading, window: timedelta = WINDOW) -> datetime:
-    """No exchange that began after this time fits the record."""
-    return reading.at + _reach(reading, window)
-
-
-def _reach(reading: Reading, window: timedelta) -> timedelta:
-    return UNDATED_SPAN if reading.undated else window
+    went_well = exchange.ended_at is not None and not (exchange.failed or exchange.troubled)
+    return went_well and reading.problem is not None
 
 
 def is_note(reading: Reading) -> bool:

@@ -243,6 +243,14 @@ def test_a_cut_stream_may_have_a_record_but_an_error_status_may_not() -> None:
     assert home(joiner(wire_exchange(replace(cut, status=529))).reading(log("k"))) is None
 
 
+@pytest.mark.parametrize("source", [Source.COMPILE_CHAT, Source.API_ERROR])
+def test_an_errors_figures_are_not_of_an_exchange_that_went_well(source: Source) -> None:
+    stated = replace(log("k", usage=Usage(input_tokens=9), problem=Problem("too_long", "")), source=source)
+
+    assert home(joiner(wire("a")).reading(stated)) is None
+    assert home(joiner(wire("a", failed=True, troubled=True)).reading(stated)) == "a"
+
+
 def test_the_wires_figures_are_those_that_the_provider_reported_there() -> None:
     seen = Exchange(
         id="a", started_at=moment(0), input_tokens=5, output_tokens=6, model="x", response_model="y"

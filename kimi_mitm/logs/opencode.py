@@ -8,6 +8,7 @@ of the answer is the start of the first tool. Requests for titles are in no tabl
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,6 +21,7 @@ from kimi_mitm.logs.sqlite import columns, rows
 from kimi_mitm.records import NO_USAGE, Problem, Reading, Source, Usage
 
 CLIENT: Final = "opencode"
+_UNNAMED: Final = re.compile(r"(?:New|Child) session - \d{4}-")
 _MESSAGES: Final = """
     SELECT m.id, m.session_id, m.time_updated, m.data, s.title, s.directory, s.parent_id, s.version
     FROM message m LEFT JOIN session s ON s.id = m.session_id
@@ -66,7 +68,7 @@ class DatabaseReader:
         ]
         about = {
             "client_session_id": _text(row["session_id"]),
-            "title": _text(row["title"]),
+            "title": _title(row["title"]),
             "folder": _text(row["directory"]),
             "client_version": _text(row["version"]),
             "subagent": text(doc, "agent") or "subagent" if row["parent_id"] else None,
@@ -101,7 +103,7 @@ class DatabaseReader:
             yield found
 
     def _session(self, row: sqlite3.Row) -> Iterator[Reading]:
-        at, title, name = epoch_time(row["time_updated"]), _text(row["title"]), _text(row["id"])
+        at, title, name = epoch_time(row["time_updated"]), _title(row["title"]), _text(row["id"])
         if at and title and name:
             folder, version = _text(row["directory"]), _text(row["version"])
             yield _note(self._client, name, title, at, f"{self._file.path}#{name}", folder, version)
@@ -127,7 +129,7 @@ def read_old_session(data: bytes, file: File, client: str = CLIENT) -> Iterator[
     """Reads one session of the old JSON storage: its title and folder."""
     doc = decode(data) or {}
     file.tally.seen += 1
-    name, title = text(doc, "id"), text(doc, "title")
+    name, title = text(doc, "id"), _title(doc.get("title"))
     at = epoch_time(dig(doc, "time", "updated")) or file.modified
     if name is None or title is None or at is None:
         return
@@ -223,6 +225,12 @@ def _problem(doc: dict[str, Any]) -> Problem | None:
 
 def _whole(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _title(value: Any) -> str | None:
+    """A session's title, unless it is the one that it has until it gets one."""
+    title = _text(value)
+    return None if title is None or _UNNAMED.match(title) else title
 
 
 def _text(value: Any) -> str | None:

@@ -79,6 +79,15 @@ def test_a_step_is_a_reading_with_cached_and_reasoning_tokens_added() -> None:
     assert (note.title, note.key, bool(note.usage)) == ("Fix it", "opencode:ses_1:title", False)
 
 
+def test_a_session_without_a_title_of_its_own_has_none() -> None:
+    made = store()
+    session(made)
+    made.db.execute("UPDATE session SET title = 'New session - 2026-03-02T09:00:00.000Z'")
+    put(made, "msg_1", "09:00:20", message(), ("09:00:10", STEP))
+
+    assert [(one.key, one.title) for one in made.read()] == [("opencode:msg_1", None)]
+
+
 def test_the_answer_ends_when_its_first_tool_begins() -> None:
     made = store()
     tool = {"type": "tool", "state": {"time": {"start": ms("09:00:02"), "end": ms("09:00:19")}}}
