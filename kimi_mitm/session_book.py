@@ -4,7 +4,7 @@ As `session_life` says, every method works in one open transaction that the call
 commits. Use it from one task at a time, from the first call of a transaction to its end:
 
     placement = book.place(seen, now)
-    found = await store.apply(placement.changes)   # None: it is stored
+    found = await store.apply(book.changes())  # None: it is stored
     events = book.commit() if found is None else ...  # rollback(), adopt(found), place again
 
 An exception that a method raises for what it knows (`FlagForced`, `SessionEnded`) is true if the store
@@ -37,12 +37,11 @@ class SessionEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The session that was asked for, whether it is new, why it is this one, and what to store."""
+    """The session that was asked for, whether it is new, and why it is this one."""
 
     session_id: str
     created: bool
     why: str
-    changes: Changes
 
 
 class SessionBook(SessionLife):
@@ -63,7 +62,7 @@ class SessionBook(SessionLife):
             self._make_room(now)
         follow(self._ledger, decision, seen, now, self.owner)
         self._ledger.then(partial(self._note, decision, seen, now))
-        return Placement(decision.session_id, created, decision.why, self.changes())
+        return Placement(decision.session_id, created, decision.why)
 
     def settled(
         self,
@@ -72,12 +71,12 @@ class SessionBook(SessionLife):
         *,
         issued_ids: tuple[str, ...] = (),
         before: Exchange | None = None,
-    ) -> Changes:
+    ) -> None:
         """An exchange has its figures, or better ones: `before` is its earlier version, needed only when
         that is no longer among the session's last 100. Counts in a session that ended meanwhile too."""
         session = self._session(exchange.session_id) if exchange.session_id is not None else None
         if session is None:
-            return self.changes()
+            return
         earlier = before or self._views.earlier(session.session_id, exchange.id)
         counted = replace(
             session,
@@ -88,7 +87,6 @@ class SessionBook(SessionLife):
         if counted.live and counted.kind is Kind.EXCHANGE:
             self._end(counted, EndReason.EXCHANGE, now)
         self._ledger.then(partial(self._keep, exchange, session, issued_ids))
-        return self.changes()
 
     def activate(self, session_id: str, now: datetime) -> Changes:
         """Switches to a live session: it becomes the current one of its scope. One that has no client of
@@ -123,10 +121,10 @@ class SessionBook(SessionLife):
             session = self._end(session, EndReason.TIMEOUT, now)
         if session is not None and session.live:
             self._ledger.put(self._used(session, now))
-            return Placement(session.session_id, False, "current", self.changes())
+            return Placement(session.session_id, False, "current")
         if session is not None and session.end_reason in RESTARTED:
             resume(self._ledger, session, now, self.owner)
-            return Placement(session.session_id, False, "resumed", self.changes())
+            return Placement(session.session_id, False, "resumed")
         self._make_room(now)
         made = Session(
             session_id=self._new_id(),
@@ -143,7 +141,7 @@ class SessionBook(SessionLife):
             owner=self.owner,
         )
         switch(self._ledger, scope, begin(self._ledger, made, None))
-        return Placement(made.session_id, True, "new", self.changes())
+        return Placement(made.session_id, True, "new")
 
     def describe(self, session_id: str, *, name: str | None = None, folder: str | None = None) -> Changes:
         """Gives a session the title or folder that a log knows; what it has already stays."""

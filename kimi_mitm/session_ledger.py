@@ -84,6 +84,7 @@ class Ledger:
 
     def _clear(self) -> None:
         self._saves: dict[str, Session] = {}
+        self._new = 0
         self._switches: dict[str, str] = {}
         self._read: dict[str, str | None] = {}
         self._read_live: dict[str, frozenset[str]] = {}
@@ -133,7 +134,7 @@ class Ledger:
         return iter({**self._sessions, **self._saves}.values())
 
     def __len__(self) -> int:
-        return len(self._sessions) + sum(name not in self._sessions for name in self._saves)
+        return len(self._sessions) + self._new
 
     @property
     def flag(self) -> Flag:
@@ -150,6 +151,7 @@ class Ledger:
         """A session's new state; the result has its new version."""
         stored = self._sessions.get(session.session_id)
         numbered = replace(session, version=(stored.version if stored else 0) + 1)
+        self._new += stored is None and session.session_id not in self._saves
         self._saves[session.session_id] = numbered
         self._absent.discard(session.session_id)
         return numbered

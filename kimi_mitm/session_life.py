@@ -1,9 +1,9 @@
 """The life of one process's sessions: what is live, how it ends, what a crash left behind.
 
 A pure state machine: time is an argument, nothing is stored here. Each method that changes anything
-adds to the open transaction and returns it; the caller stores that, then calls `commit()` and tells
-its events, or `rollback()`. When the store holds something else than the transaction expects, the
-caller calls `rollback()`, `adopt()`s what was found, and does its work again.
+adds to the open transaction, `changes()`, and most return it; the caller stores that, then calls
+`commit()` and tells its events, or `rollback()`. When the store holds something else than the
+transaction expects, the caller calls `rollback()`, `adopt()`s what was found, and does its work again.
 """
 
 from __future__ import annotations
