@@ -27,6 +27,7 @@ def _read(key: str, doc: Any) -> Iterator[tuple[str, list[Part]]]:
 
 
 SHAPE = Shape(
+    name="anthropic",
     lists={"messages": "message"},
     values={"system": "system", "tools": "tools", "output_format": "schema", "output_config": "schema"},
     settings=("tool_choice", "thinking"),

@@ -43,6 +43,9 @@ def _block(block: Block, kind: PartKind, depth: int) -> Iterator[Part]:
         if typed in media_blocks.TYPED:
             yield media_blocks.TYPED[typed](block)
             return
+    signature = text_at(block, "thoughtSignature")
+    if signature:
+        yield Part(kind=PartKind.REASONING, size=len(signature))
     for key in block:
         if key in _KEYED:
             yield from _KEYED[key](block, kind, depth)
@@ -50,7 +53,8 @@ def _block(block: Block, kind: PartKind, depth: int) -> Iterator[Part]:
         if key in media_blocks.KEYED:
             yield media_blocks.KEYED[key](block)
             return
-    yield _unknown(block, str(typed), kind)
+    if not signature:
+        yield _unknown(block, str(typed), kind)
 
 
 def _unknown(block: Block, typed: str, kind: PartKind) -> Part:
@@ -91,6 +95,8 @@ def _result(payload: str, inner: str | None = None) -> _Read:
             value = compact(value)
         parts = list(content(value, PartKind.TOOL_RESULT, depth)) or [Part(kind=PartKind.TOOL_RESULT)]
         name = name_in(result)
+        if isinstance(result, dict) and result.get("parts"):  # Google's media beside the response
+            parts += content(result["parts"], PartKind.TOOL_RESULT, depth)
         yield from (
             replace(part, name=name) if name and part.kind is PartKind.TOOL_RESULT else part for part in parts
         )
@@ -115,6 +121,11 @@ def _reasoning(block: Block, kind: PartKind, depth: int) -> Iterator[Part]:
 
 def _document(block: Block, kind: PartKind, depth: int) -> Iterator[Part]:
     """Anthropic's documents (text, blocks or a file, with title and context) and Cohere's."""
+    for part in _document_parts(block, kind, depth):
+        yield replace(part, detail="citations") if _cited(block) else part
+
+
+def _document_parts(block: Block, kind: PartKind, depth: int) -> Iterator[Part]:
     for key in ("title", "context"):
         if text := text_at(block, key):
             yield Part(kind=kind, text=text)
@@ -127,6 +138,21 @@ def _document(block: Block, kind: PartKind, depth: int) -> Iterator[Part]:
         yield media_blocks.sourced(block)
     else:
         yield Part(kind=kind, text=compact(block.get("document")))
+
+
+def _search_result(block: Block, kind: PartKind, depth: int) -> Iterator[Part]:
+    """Anthropic's and Bedrock's search results: source, title and texts, perhaps to be cited."""
+    inner = block.get("searchResult", block)
+    if not isinstance(inner, dict):
+        return
+    texts = [text for key in ("source", "title") if (text := text_at(inner, key))]
+    texts += [part.text for part in content(inner.get("content"), kind, depth)]
+    yield Part(kind=kind, text="\n".join(texts), detail="citations" if _cited(inner) else None)
+
+
+def _cited(block: Block) -> bool:
+    citations = block.get("citations")
+    return isinstance(citations, dict) and citations.get("enabled") is True
 
 
 def _tag(block: Block, kind: PartKind, depth: int) -> Iterator[Part]:
@@ -145,6 +171,7 @@ _TYPED: dict[str, _Read] = {
     "reasoning": _reasoning,
     "compaction": _reasoning,
     "document": _document,
+    "search_result": _search_result,
     "tool_use": _call("input"),
     "server_tool_use": _call("input"),
     "mcp_tool_use": _call("input"),
@@ -168,6 +195,7 @@ _KEYED: dict[str, _Read] = {
     "toolUse": _call("input", "toolUse"),
     "toolResult": _result("content", "toolResult"),
     "reasoningContent": _reasoning,
+    "searchResult": _search_result,
     "cachePoint": _tag,
     "guardContent": _texts("guardContent"),
     "json": _texts("json"),

@@ -31,6 +31,7 @@ def _read(key: str, doc: Any) -> Iterator[tuple[str, Iterable[Part]]]:
 
 
 SHAPE = Shape(
+    name="cohere",
     lists={"chat_history": "message", "messages": "message"},
     values={
         **openai_chat.SHAPE.values,

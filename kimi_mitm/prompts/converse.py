@@ -27,6 +27,7 @@ def _read(key: str, doc: Any) -> Iterator[tuple[str, list[Part]]]:
 
 
 SHAPE = Shape(
+    name="converse",
     lists={"messages": "message"},
     values={"system": "system", "toolConfig": "tools", "outputConfig": "schema"},
     settings=("additionalModelRequestFields",),

@@ -34,6 +34,7 @@ def _content(doc: Any) -> Iterator[Part]:
 
 
 SHAPE = Shape(
+    name="google",
     lists={"contents": "message"},
     values={**dict.fromkeys(_SYSTEM, "system"), "tools": "tools", **dict.fromkeys(_SETTINGS, "schema")},
     settings=("toolConfig", "tool_config", "cachedContent"),

@@ -37,6 +37,7 @@ def _items(doc: Any) -> Iterator[list[Part]]:
 
 
 SHAPE = Shape(
+    name="google_interactions",
     lists={"input": "message"},
     values={"system_instruction": "system", "tools": "tools", "response_format": "schema"},
     settings=("tool_choice", "generation_config"),

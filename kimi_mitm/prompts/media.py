@@ -1,7 +1,8 @@
 """Size of an image in pixels, or of a document in pages, read from the head of its bytes.
 
 Formats: PNG (ISO/IEC 15948), GIF89a, JPEG (ITU-T T.81, SOF markers), WebP (RIFF; VP8, VP8L, VP8X), BMP,
-PDF (ISO 32000-1: page objects, page tree counts). Whatever bytes come, the answer is a `Media`.
+PDF (ISO 32000-1: page objects, page tree counts), and the length of WAV, MP3, MP4 (ISO/IEC 14496-12).
+Whatever bytes come, the answer is a `Media`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ import xxhash
 
 from kimi_mitm.records import Part, PartKind
 
+_MP3_RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
+_MP3_RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 _MAX_STREAMS = 400
 _MAX_INFLATED = 2_000_000
 _PAGE = re.compile(rb"/Type\s*/Page(?![a-zA-Z])")
 _COUNT = re.compile(rb"/Count\s+(\d{1,6})")
 _STREAM = re.compile(rb"/ObjStm\b.{0,400}?stream\r?\n", re.DOTALL)
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?[^,]{0,200},")
+_TEXTS = frozenset(
+    {"application/json", "application/csv", "application/xml", "application/txt", "application/md"}
+)
 _KINDS = {"image": PartKind.IMAGE, "audio": PartKind.AUDIO, "video": PartKind.VIDEO}
 
 
@@ -38,7 +44,7 @@ class Media:
 
 
 def measure(data: bytes) -> Media:
-    """Reads the head of an image, WAV or PDF."""
+    """Reads the head of an image, a sound, a film or a PDF."""
     try:
         return _measure(data)
     except (struct.error, IndexError, ValueError, ZeroDivisionError):
@@ -59,7 +65,11 @@ def _measure(data: bytes) -> Media:
         return Media("image/bmp", width, abs(height))
     if data.startswith(b"RIFF") and data[8:12] == b"WAVE":
         return Media("audio/wav", seconds=_wav_seconds(data))
-    if data.lstrip()[:5] == b"%PDF-":
+    if data[4:8] == b"ftyp":
+        return Media("video/mp4", seconds=_mp4_seconds(data))
+    if data.startswith(b"ID3") or data[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xfa"):
+        return Media("audio/mpeg", seconds=_mp3_seconds(data))
+    if data[:1024].lstrip()[:5] == b"%PDF-":
         return Media("application/pdf", pages=_pdf_pages(data))
     return Media()
 
@@ -96,6 +106,29 @@ def _webp(data: bytes) -> Media:
 def _wav_seconds(data: bytes) -> float:
     rate = int(struct.unpack("<I", data[28:32])[0])
     return (len(data) - 44) / rate
+
+
+def _mp4_seconds(data: bytes) -> float | None:
+    at = data.find(b"mvhd")
+    if at < 0:
+        return None
+    if data[at + 4] == 1:
+        scale, duration = struct.unpack(">IQ", data[at + 24 : at + 36])
+    else:
+        scale, duration = struct.unpack(">II", data[at + 16 : at + 24])
+    return float(duration / scale)
+
+
+def _mp3_seconds(data: bytes) -> float | None:
+    """By the first frame's bit rate (MPEG 1 and 2, layer III), as if it held throughout."""
+    at = 0
+    if data.startswith(b"ID3"):
+        at = 10 + (data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9])
+    while at + 3 < len(data) and not (data[at] == 0xFF and data[at + 1] & 0xE6 == 0xE2):
+        at += 1
+    version_1 = bool(data[at + 1] & 0x08)
+    kilobits = (_MP3_RATES_1 if version_1 else _MP3_RATES_2)[data[at + 2] >> 4]
+    return (len(data) - at) / (kilobits * 125) if kilobits else None
 
 
 def _pdf_pages(data: bytes) -> int | None:
@@ -135,20 +168,29 @@ def media_part(
         width=seen.width,
         height=seen.height,
         pages=seen.pages,
+        seconds=seen.seconds,
+        text=_text(raw) if _is_text(mime) else "",
         detail=detail,
         name=name,
         digest=xxhash.xxh3_128_hexdigest(raw),
     )
 
 
+def _is_text(mime: str | None) -> bool:
+    return bool(mime) and (str(mime).startswith("text/") or mime in _TEXTS)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
 def _decoded(data: str) -> bytes:
-    data = data.strip()
-    for altchars in (None, b"-_"):
-        try:
-            return base64.b64decode(data + "=" * (-len(data) % 4), altchars, validate=altchars is not None)
-        except (binascii.Error, ValueError):
-            continue
-    return data.encode("utf-8", "replace")
+    """Standard or URL-safe base64; what is neither is measured as it stands."""
+    data = data.strip().replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(data + "=" * (-len(data) % 4))
+    except (binascii.Error, ValueError):
+        return data.encode("utf-8", "replace")
 
 
 def _kind(mime: str | None) -> PartKind:

@@ -61,10 +61,12 @@ def _converse(block: Block) -> Part:
         inner = block.get(key)
         if not isinstance(inner, dict):
             continue
+        citations = inner.get("citations")
+        detail = "citations" if isinstance(citations, dict) and citations.get("enabled") else None
         if text := text_at(inner, "source", "text"):
-            return Part(kind=PartKind.TEXT, text=text, name=name_in(inner))
+            return Part(kind=PartKind.TEXT, text=text, detail=detail)
         mime = f"{'application' if key == 'document' else key}/{text_at(inner, 'format') or '*'}"
-        return media_part(text_at(inner, "source", "bytes"), mime=mime, name=name_in(inner))
+        return media_part(text_at(inner, "source", "bytes"), mime=mime, name=name_in(inner), detail=detail)
     return Part(kind=PartKind.OTHER, text=compact(block))
 
 

@@ -55,6 +55,7 @@ def _call(call: Any) -> Iterator[Part]:
 
 
 SHAPE = Shape(
+    name="openai_chat",
     lists={"messages": "message"},
     values={
         "tools": "tools",
@@ -65,11 +66,11 @@ SHAPE = Shape(
     },
     settings=(
         "tool_choice",
+        "parallel_tool_calls",
         "function_call",
-        "reasoning_effort",
+        "reasoning",
         "thinking",
         "enable_thinking",
-        "modalities",
     ),
     read=_read,
 )

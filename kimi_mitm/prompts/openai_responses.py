@@ -47,9 +47,10 @@ def _item(item: dict[str, Any]) -> Iterator[Part]:
 
 
 SHAPE = Shape(
+    name="openai_responses",
     lists={"input": "message"},
     values={"instructions": "system", "tools": "tools", "text": "schema"},
-    settings=("tool_choice", "reasoning", "truncation"),
+    settings=("tool_choice", "parallel_tool_calls", "reasoning", "truncation"),
     unwrap=("response",),
     read=_read,
 )

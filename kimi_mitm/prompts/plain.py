@@ -42,6 +42,7 @@ def _texts(doc: Any) -> Iterator[Part]:
 
 
 SHAPE = Shape(
+    name="plain",
     lists={"requests": "message", "instances": "message", "texts": "message", "inputs": "message"},
     values={
         "system": "system",

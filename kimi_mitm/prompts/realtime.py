@@ -27,6 +27,7 @@ def _read(key: str, doc: Any) -> Iterator[tuple[str, Iterable[Part]]]:
 
 
 SHAPE = Shape(
+    name="realtime",
     lists={},
     values={
         "session": "system",

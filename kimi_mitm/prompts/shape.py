@@ -86,6 +86,7 @@ class Shape:
     `unwrap` names keys under which the real body may stand.
     """
 
+    name: str
     lists: Mapping[str, str]
     values: Mapping[str, str]
     read: Read

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kimi_mitm.prompts.shape import decode
 from kimi_mitm.prompts.texts import compact, name_in
 from kimi_mitm.records import Part, PartKind
 
+_WRAPPERS = ("json_schema", "format", "textFormat", "structure", "jsonSchema", "schema")
+_SCHEMA_KEYS = {"properties", "$ref", "$defs", "anyOf", "items", "enum"}
 _GROUPS = ("functionDeclarations", "function_declarations")
 
 
@@ -43,13 +46,20 @@ def _part(tool: Any) -> Part:
     return Part(kind=PartKind.OTHER, text=compact(kept), name=name)
 
 
-def schema(doc: Any) -> list[Part]:
-    """The part of an output schema; none for a format without one (`text`, `json_object`)."""
+def schema(doc: Any, name: str | None = None) -> list[Part]:
+    """The part of an output schema with its name, however it is wrapped; none for a format without one (`text`,
+    `json_object`)."""
     if not isinstance(doc, dict):
         return []
-    for key in ("json_schema", "format", "schema"):
-        if isinstance(inner := doc.get(key), dict):
-            return schema(inner) or [_part(inner)]
-    if "properties" in doc or "$ref" in doc or "$defs" in doc:
-        return [_part(doc)]
-    return []
+    for key in _WRAPPERS:
+        inner = doc.get(key)
+        if isinstance(inner, str) and inner.lstrip().startswith("{"):  # Bedrock's is JSON in a string
+            inner = decode(inner.encode("utf-8", "replace"))
+        if isinstance(inner, dict):
+            named = name or name_in(doc)
+            return schema(inner, named) or ([_named(inner, named)] if key == "schema" else [])
+    return [_named(doc, name)] if _SCHEMA_KEYS & doc.keys() else []
+
+
+def _named(doc: dict[str, Any], name: str | None) -> Part:
+    return Part(kind=PartKind.OTHER, text=compact(doc), name=name)

@@ -8,27 +8,11 @@ from dataclasses import dataclass
 from kimi_mitm import prompts
 from kimi_mitm.records import Answer, Composition, Estimate, EstimateKind, PartKind, Prompt, Usage
 from kimi_mitm.tokens import tokenizer
+from kimi_mitm.tokens.reading import Call
 from kimi_mitm.tokens.turns import Turn
 
 _MEDIA = frozenset({PartKind.IMAGE, PartKind.AUDIO, PartKind.VIDEO, PartKind.FILE})
 _ROLE_PART = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool_results"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One request to be counted. `body` is decoded; `body_bytes` its full length where less of it is here.
-    `conversation` names what the exchange belongs to, for turns; None lets the messages decide."""
-
-    provider: str
-    wire_format: str
-    body: bytes
-    model: str | None = None
-    family: str = "unknown"
-    served_by: str | None = None
-    hidden: frozenset[str] = frozenset()
-    conversation: str | None = None
-    previous_response_id: str | None = None
-    body_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

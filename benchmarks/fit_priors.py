@@ -1,0 +1,123 @@
+"""Fits the priors that `kimi_mitm/tokens/priors.json` ships: how many tokens each regressor is worth, per
+group of models.
+
+    python benchmarks/fit_priors.py rows.jsonl.zst [--without SOURCE …] [-o priors.json]
+
+Each family is fitted over all its groups, each group then starting from its family; a group of no rows
+gets its family's figures, with less confidence. `--without` leaves whole sources out, to judge on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter, defaultdict
+from math import sqrt
+from pathlib import Path
+
+from rows import load
+
+from kimi_mitm.tokens import regression
+from kimi_mitm.tokens.groups import groups
+from kimi_mitm.tokens.reading import Reader
+from kimi_mitm.tokens.regression import Normal
+
+# What is believed before any row: mean and standard deviation, in tokens per unit of the regressor.
+GENERAL: dict[str, tuple[float, float]] = {
+    "text": (1.03, 0.12), "names": (1, 0.5), "call": (1, 0.3), "result": (1.03, 0.15), "tools": (0.9, 0.4),
+    "tool_words": (0.1, 0.4), "n_tools": (6, 15), "n_fields": (1, 5), "schema": (0.6, 0.6), "schema_words": (0, 0.5),
+    "n_schema_fields": (0, 4), "any_schema": (20, 60), "const": (4, 10), "n_user": (4, 3), "n_assistant": (3, 3),
+    "n_system": (3, 3), "any_system": (0, 5), "n_call": (8, 8), "n_result": (6, 8), "n_parallel": (0, 6),
+    "any_call": (0, 8), "digits": (0.1, 0.3), "wide": (0, 0.2), "blanks": (0, 0.1), "marks": (0, 0.08),
+    "capitals": (0, 0.03), "any_tools": (80, 200), "tools_and_system": (0, 10), "required": (0, 12),
+    "forced": (0, 20), "no_tools": (0, 40), "dropped_tools": (0, 0.5), "no_parallel": (0, 10), "empty_tools": (0, 6),
+    "thinking": (5, 20), "adaptive": (5, 15), "no_thinking": (0, 6), "json_mode": (0, 15), "any_cited": (0, 250),
+    "n_cited": (0, 40), "image": (1, 0.3), "n_image": (0, 30), "pages": (1, 0.5), "n_pages": (0, 250), "n_file": (30, 60),
+    "audio": (1, 0.4), "video": (1, 0.4), "thought": (0.9, 0.3), "opaque": (0.8, 0.4), "n_thought": (0, 15),
+    "old_thought": (0.1, 0.3), "old_opaque": (0, 0.15), "n_old_thought": (0, 6),
+}  # fmt: skip
+LOOSE = {name: Normal(*values) for name, values in GENERAL.items()}
+# How far one model may differ from its group's figures, as a share of the general spread.
+SPREAD = 0.15
+# The same for what is known of a format.
+KNOWN = 0.1
+REPEATS = 3
+
+
+def family_prior(name: str) -> str:
+    """Groups of one family share its figures: `gpt-5/chat` and `gpt-4/chat` are `gpt`."""
+    return (
+        name.split("/")[0].rsplit("-", 1)[0]
+        if name[:3] in ("gpt", "cla", "gem", "com")
+        else name.split("/")[0]
+    )
+
+
+def fitted(rows: list[regression.Row], prior: dict[str, Normal], exact: bool) -> dict[str, Normal]:
+    """Posterior mean and spread of each weight."""
+    floor, share = (0.3, 0.002) if exact else (1.0, 0.006)
+    weights = regression.fit(rows, prior, floor=floor, share=share, decay=1.0)
+    spread = regression.spreads(rows, prior, weights, floor=floor, share=share)
+    return {name: Normal(weights[name], spread[name]) for name in weights}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("rows", nargs="+", type=Path)
+    parser.add_argument("--without", nargs="*", default=[])
+    parser.add_argument("-o", "--out", type=Path)
+    options = parser.parse_args()
+    reader = Reader()
+    by_group: dict[str, list[regression.Row]] = defaultdict(list)
+    seen: Counter[tuple[str, str, int]] = Counter()
+    for row in load(options.rows):
+        if not row.scored or row.source in options.without:
+            continue
+        observed = reader.read(row.call)
+        x = observed.x
+        key = (observed.group.name, json.dumps(x, sort_keys=True), row.tokens)
+        seen[key] += 1
+        if seen[key] <= REPEATS:
+            by_group[observed.group.name].append(regression.Row(x, row.tokens))
+    result = {
+        "general": {name: [mean, sd] for name, (mean, sd) in GENERAL.items()},
+        "groups": fit_all(by_group),
+    }
+    text = json.dumps(result, separators=(",", ":")).replace('},"', '},\n"')
+    if options.out:
+        options.out.write_text(text + "\n")
+    for name, rows in sorted(by_group.items()):
+        print(f"{name:24} {len(rows):5} rows, {len(result['groups'][name]):3} weights")
+
+
+def fit_all(by_group: dict[str, list[regression.Row]]) -> dict[str, dict[str, list[float]]]:
+    """The priors of every group."""
+    families: dict[str, list[regression.Row]] = defaultdict(list)
+    for name, rows in by_group.items():
+        families[family_prior(name)] += rows
+    found: dict[str, dict[str, list[float]]] = {}
+    family_fits = {name: fitted(rows, LOOSE, False) for name, rows in families.items()}
+    for group in groups():
+        own = by_group.get(group.name, [])
+        family = family_fits.get(family_prior(group.name), {})
+        start = {
+            name: Normal(family[name].mean, sqrt(family[name].sd ** 2 + (0.5 * loose.sd) ** 2))
+            if name in family
+            else loose
+            for name, loose in LOOSE.items()
+        }
+        start |= {name: Normal(value, KNOWN * LOOSE[name].sd) for name, value in group.known.items()}
+        posterior = fitted(own, start, group.exact) if own else {}
+        shipped = {}
+        for name, loose in LOOSE.items():
+            value = posterior.get(name) or (start[name] if name in family or name in group.known else None)
+            if value is not None:
+                sd = sqrt(value.sd**2 + (SPREAD * loose.sd) ** 2)
+                mean = group.known.get(name, round(value.mean, 4))
+                shipped[name] = [mean, KNOWN * loose.sd if name in group.known else float(f"{sd:.2g}")]
+        found[group.name] = shipped
+    return found
+
+
+if __name__ == "__main__":
+    main()

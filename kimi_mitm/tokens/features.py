@@ -1,0 +1,287 @@
+"""What of a prompt explains its tokens: a vector of additive counts, taken slice by slice.
+
+A slice's counts depend only on its bytes and on the dialect, so they are cached by digest; a prompt's
+vector is the sum. What isn't additive (is there a system prompt at all?) is derived from the sums by
+`regressors`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from operator import add
+from typing import Any
+
+from kimi_mitm.prompts.shape import decode
+from kimi_mitm.prompts.texts import compact
+from kimi_mitm.records import Message, Part, PartKind
+from kimi_mitm.tokens import media, tokenizer, typescript
+
+COUNTS = (
+    "text", "call", "result", "tools", "tool_words", "n_tools", "n_fields", "schema", "schema_words",
+    "n_schema_fields", "n_system", "n_user", "n_assistant", "n_call", "n_result", "n_parallel",
+    "digits", "wide", "blanks", "marks", "capitals", "names",
+    "image", "n_image", "pages", "n_pages", "n_file", "audio", "video",
+    "thought", "opaque", "n_thought", "old_thought", "old_opaque", "n_old_thought", "n_cited", "n_cut",
+)  # fmt: skip
+INDEX = {name: place for place, name in enumerate(COUNTS)}
+PARTS = ("system", "tools", "user", "assistant", "tool_results", "memory", "media", "other")
+PART_INDEX = {name: place for place, name in enumerate(PARTS)}
+Vector = tuple[float, ...]
+ZERO: Vector = (0.0,) * len(COUNTS)
+NO_PARTS: Vector = (0.0,) * len(PARTS)
+
+_MEDIA = frozenset({PartKind.IMAGE, PartKind.AUDIO, PartKind.VIDEO, PartKind.FILE})
+# o200k and cl100k take three digits for a token; many others take one. What such a one counts more.
+_NUMBERS = re.compile(rb"[0-9]{2,}")
+_CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_MARKS = bytes(set(range(33, 127)) - set(b"0123456789") - set(range(65, 91)) - set(range(97, 123)))
+_CONTINUED = bytes(range(0x80, 0xC0))
+_WIDE = bytes(range(0xC0, 0x100))
+_SECTION = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool_results"}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a model reads: its encoding, whether tools reach it as TypeScript, its media rates."""
+
+    encoding: str = tokenizer.O200K
+    typescript: bool = False
+    media: str = ""
+
+
+class Tally:
+    """Adds up the counts of one slice's messages. `budget` is how many characters may be tokenized; what
+    goes beyond is counted at four bytes a token and in `n_cut`."""
+
+    def __init__(self, dialect: Dialect, budget: int) -> None:
+        self.dialect = dialect
+        self.budget = budget
+        self.counts = [0.0] * len(COUNTS)
+        self.parts = [0.0] * len(PARTS)
+
+    def add(self, messages: Iterable[Message]) -> None:
+        """Counts messages in order."""
+        for message in messages:
+            if message.role == "tools":
+                self._tools(message.parts)
+            elif message.role == "schema":
+                self._schema(message.parts)
+            else:
+                self._message(message)
+
+    def _tokens(self, text: str) -> float:
+        if not text:
+            return 0.0
+        self.budget -= len(text)
+        if self.budget < 0:
+            self.counts[INDEX["n_cut"]] += 1
+            return len(text.encode("utf-8", "replace")) / 4
+        return float(tokenizer.count(text, self.dialect.encoding))
+
+    def _count(self, name: str, amount: float = 1.0) -> None:
+        self.counts[INDEX[name]] += amount
+
+    def _part(self, name: str, amount: float) -> None:
+        self.parts[PART_INDEX[name]] += amount
+
+    def _characters(self, text: str) -> None:
+        data = text.encode("utf-8", "replace")
+        size = len(data)
+        self._count("digits", sum(len(run) - (len(run) + 2) // 3 for run in _NUMBERS.findall(data)))
+        self._count("capitals", size - len(data.translate(None, _CAPITALS)))
+        self._count("marks", size - len(data.translate(None, _MARKS)))
+        self._count("blanks", data.count(b"\n") + data.count(b"  "))
+        if not text.isascii():
+            self._count("wide", size - len(data.translate(None, _WIDE)))
+
+    def _message(self, message: Message) -> None:
+        section = _SECTION.get(message.role, "user")
+        calls = spoken = 0
+        for group in _grouped(message.parts):
+            kind = group[0].kind
+            self._count("n_cited", sum(part.detail == "citations" for part in group))
+            if kind in (PartKind.TEXT, PartKind.MEMORY, PartKind.OTHER):
+                spoken += self._spoken(group, section, message.role)
+            elif kind is PartKind.TOOL_CALL:
+                calls += 1
+                self._call(group[0])
+            elif kind is PartKind.TOOL_RESULT:
+                self._result(group[0])
+            elif kind is PartKind.REASONING:
+                self._thought(group[0])
+            else:
+                self._medium(group[0])
+                spoken += message.role == "user"
+        if calls > 1:
+            self._count("n_parallel", calls - 1)
+        if spoken or not message.parts:
+            name = f"n_{message.role}" if message.role in _SECTION and message.role != "tool" else "n_user"
+            self._count(name)
+
+    def _spoken(self, group: list[Part], section: str, role: str) -> int:
+        text = "".join(part.text for part in group)
+        if group[0].name == "token_ids":
+            tokens = float(sum(part.size or 0 for part in group))
+        else:
+            tokens = self._tokens(text)
+            self._characters(text)
+            if group[0].name and group[0].name != role:
+                self._count("names", 1 + self._tokens(group[0].name))
+            elif group[0].name:
+                self._count("names", 1)
+        self._count("text", tokens)
+        for part in group:
+            share = tokens * len(part.text) / len(text) if text else tokens / len(group)
+            self._part("memory" if part.kind is PartKind.MEMORY else section, share)
+        return bool(text) or role == "user"
+
+    def _call(self, part: Part) -> None:
+        text = _compacted(part.text)
+        name = self._tokens(part.name or "")
+        # OpenAI's models see the name again where the result stands.
+        tokens = self._tokens(text) + name * (2 if self.dialect.typescript else 1)
+        self._characters(text)
+        self._count("call", tokens)
+        self._count("n_call")
+        self._part("assistant", tokens)
+
+    def _result(self, part: Part) -> None:
+        tokens = self._tokens(part.text)
+        self._characters(part.text)
+        self._count("result", tokens)
+        self._count("n_result")
+        self._part("tool_results", tokens)
+
+    def _thought(self, part: Part) -> None:
+        tokens = self._tokens(part.text)
+        self._count("thought", tokens)
+        self._count("opaque", (part.size or 0) / 6)
+        self._count("n_thought")
+        self._part("assistant", tokens)
+
+    def _medium(self, part: Part) -> None:
+        tokens = media.cost(part, media.rates_of(self.dialect.media))
+        if part.kind is PartKind.IMAGE:
+            self._count("image", tokens)
+            self._count("n_image")
+        elif part.kind in (PartKind.AUDIO, PartKind.VIDEO):
+            self._count(part.kind.value, tokens)
+        elif part.text:
+            tokens = self._tokens(part.text)
+            self._characters(part.text)
+            self._count("text", tokens)
+            self._count("n_file")
+        elif part.pages:
+            self._count("pages", tokens)
+            self._count("n_pages", part.pages)
+        else:
+            self._count("n_file")
+        self._part("media", tokens)
+
+    def _tools(self, parts: tuple[Part, ...]) -> None:
+        docs = [decode(part.text.encode("utf-8", "replace")) for part in parts]
+        whole = (
+            typescript.namespace(docs) if self.dialect.typescript else "".join(part.text for part in parts)
+        )
+        tokens = self._tokens(whole) if parts else 0.0
+        words = [word for doc in docs for word in _words(doc)]
+        self._count("tools", tokens)
+        self._count("tool_words", self._tokens("\n".join(words)))
+        self._characters(" ".join(words))
+        self._count("n_tools", len(parts))
+        self._count("n_fields", sum(_fields(doc) for doc in docs))
+        self._part("tools", tokens)
+
+    def _schema(self, parts: tuple[Part, ...]) -> None:
+        for part in parts:
+            doc = decode(part.text.encode("utf-8", "replace"))
+            openai = self.dialect.typescript
+            text = compact(typescript.reduced_schema(doc)) if openai else part.text
+            tokens = self._tokens(text) + self._tokens(part.name or "")
+            self._count("schema", tokens)
+            self._count("schema_words", self._tokens("\n".join(_words(doc))))
+            self._count("n_schema_fields", _fields(doc))
+            self._part("other", tokens)
+
+
+def merged(total: Vector, slice_: Vector) -> Vector:
+    """The counts of a prompt that goes on with one more slice. Providers drop the reasoning of earlier turns
+    once the user speaks again; an answer to a tool call is no such turn."""
+    if slice_[INDEX["n_user"]] and not slice_[INDEX["n_result"]] and total[INDEX["n_thought"]]:
+        counts = list(total)
+        for new, old in (
+            ("thought", "old_thought"),
+            ("opaque", "old_opaque"),
+            ("n_thought", "n_old_thought"),
+        ):
+            counts[INDEX[old]] += counts[INDEX[new]]
+            counts[INDEX[new]] = 0.0
+        total = tuple(counts)
+    return tuple(map(add, total, slice_))
+
+
+def _grouped(parts: tuple[Part, ...]) -> Iterator[list[Part]]:
+    """Texts that stand side by side are one text for the tokenizer."""
+    texts: list[Part] = []
+    for part in parts:
+        if part.kind in (PartKind.TEXT, PartKind.MEMORY, PartKind.OTHER):
+            texts.append(part)
+            continue
+        if texts:
+            yield texts
+            texts = []
+        yield [part]
+    if texts:
+        yield texts
+
+
+def _compacted(arguments: str) -> str:
+    """JSON without the white space between its tokens; providers re-encode arguments."""
+    if ": " not in arguments and ", " not in arguments and "\n" not in arguments:
+        return arguments
+    doc = decode(arguments.encode("utf-8", "replace"))
+    if isinstance(doc, str):
+        return arguments
+    return compact(doc)
+
+
+def _words(doc: Any, depth: int = 0) -> Iterator[str]:
+    """Names, descriptions and other texts of a definition, without what is only JSON's or the schema's."""
+    if depth > 12:
+        return
+    if isinstance(doc, dict):
+        for key, value in doc.items():
+            if key in ("properties", "$defs", "definitions") and isinstance(value, dict):
+                for name, inner in value.items():
+                    yield str(name)
+                    yield from _words(inner, depth + 1)
+            elif key not in (
+                "type",
+                "$schema",
+                "$ref",
+                "required",
+                "strict",
+                "title",
+                "additionalProperties",
+            ):
+                yield from _words(value, depth + 1)
+    elif isinstance(doc, list):
+        for value in doc:
+            yield from _words(value, depth + 1)
+    elif isinstance(doc, str):
+        yield doc
+
+
+def _fields(doc: Any, depth: int = 0) -> int:
+    """How many properties a schema has, nested ones included."""
+    if depth > 12:
+        return 0
+    if isinstance(doc, list):
+        return sum(_fields(value, depth + 1) for value in doc)
+    if not isinstance(doc, dict):
+        return 0
+    found = doc.get("properties")
+    own = len(found) if isinstance(found, dict) else 0
+    return own + sum(_fields(value, depth + 1) for value in doc.values())

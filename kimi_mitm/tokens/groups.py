@@ -1,0 +1,105 @@
+"""Which group a request's model belongs to, and the priors of the group's weights.
+
+`groups.toml` says what belongs together; `priors.json` holds what was fitted (see benchmarks/fit_priors.py).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
+
+import msgspec
+
+from kimi_mitm.providers import bare_name
+from kimi_mitm.tokens import tokenizer
+from kimi_mitm.tokens.features import Dialect
+from kimi_mitm.tokens.regression import Normal
+
+# Where a format is known exactly, text counts as its tokens, and nothing else of it counts.
+EXACT = {
+    **dict.fromkeys(("text", "names", "call", "result", "tools", "schema"), 1.0),
+    **dict.fromkeys(("tool_words", "n_tools", "n_fields", "schema_words", "n_schema_fields"), 0.0),
+    **dict.fromkeys(("digits", "wide", "blanks", "marks", "capitals", "any_system", "any_call"), 0.0),
+    **dict.fromkeys(("thinking", "no_thinking", "adaptive", "dropped_tools", "no_tools", "json_mode"), 0.0),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Models that count alike. `known`: weights that aren't fitted, because the format is known. `fitted`: there
+    are priors for it, not only the general ones."""
+
+    name: str
+    model: re.Pattern[str]
+    wire: re.Pattern[str]
+    place: re.Pattern[str]
+    shape: str | None = None
+    encoding: str = tokenizer.O200K
+    typescript: bool = False
+    exact: bool = False
+    none_drops_tools: bool = False
+    prior: Mapping[str, Normal] = field(default_factory=dict)
+    known: Mapping[str, float] = field(default_factory=dict)
+    fitted: bool = False
+
+
+class _Priors(msgspec.Struct):
+    general: dict[str, tuple[float, float]]
+    groups: dict[str, dict[str, tuple[float, float]]]
+
+
+@lru_cache(maxsize=1)
+def groups() -> tuple[Group, ...]:
+    """The table, with its priors."""
+    package = resources.files(__package__)
+    rows = tomllib.loads(package.joinpath("groups.toml").read_text(encoding="utf-8"))["group"]
+    fitted = msgspec.json.decode(package.joinpath("priors.json").read_bytes(), type=_Priors)
+    return tuple(_group(row, fitted) for row in rows)
+
+
+def _group(row: dict[str, object], fitted: _Priors) -> Group:
+    name = str(row["name"])
+    own = fitted.groups.get(name, {})
+    merged = {**fitted.general, **own}
+    return Group(
+        name=name,
+        model=re.compile(str(row["model"])),
+        wire=re.compile(str(row.get("wire", ""))),
+        place=re.compile(str(row.get("place", ""))),
+        shape=str(row["shape"]) if "shape" in row else None,
+        encoding=str(row.get("encoding", tokenizer.O200K)),
+        typescript=bool(row.get("typescript")),
+        exact=bool(row.get("exact")),
+        none_drops_tools=bool(row.get("none_drops_tools")),
+        prior={key: Normal(mean, sd) for key, (mean, sd) in merged.items()},
+        known=_known(row),
+        fitted=bool(own),
+    )
+
+
+def _known(row: dict[str, object]) -> dict[str, float]:
+    given = row.get("known")
+    known = {str(name): float(value) for name, value in given.items()} if isinstance(given, dict) else {}
+    return {**EXACT, **known} if row.get("exact") else known
+
+
+@lru_cache(maxsize=1024)
+def group_of(family: str, model: str, wire_format: str, place: str, shape: str) -> Group:
+    """The group of a model (as requested), spoken to in a wire format, at a place, in a prompt shape."""
+    name = f"{family} {bare_name(model)}"
+    for group in groups():
+        if group.shape and group.shape != shape:
+            continue
+        if group.model.search(name) and group.wire.search(wire_format) and group.place.search(place):
+            return group
+    return groups()[-1]
+
+
+@lru_cache(maxsize=1024)
+def dialect_of(group: Group, model: str) -> Dialect:
+    """How the group's models read a prompt."""
+    return Dialect(group.encoding, group.typescript, bare_name(model))

@@ -1,0 +1,150 @@
+"""What was learned of one model, or of one group of models at one place: recent answered prompts, and the
+weights that explain them.
+
+A state is kept as versioned bytes. Figures that can't be true never get in: see `plausible`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+
+import msgspec
+
+from kimi_mitm.tokens import regression
+from kimi_mitm.tokens.regression import Normal, Row
+
+VERSION = 1
+WINDOW = 80
+_ERRORS = 40
+_MEDIA = 64
+_MOST_TOKENS = 50_000_000
+
+
+class State(msgspec.Struct, array_like=True):
+    """The kept form. `rows`: per prompt its tokens, then index into `names` and value by turns."""
+
+    version: int
+    names: list[str]
+    rows: list[list[float]]
+    errors: list[float]
+    exact_misses: list[bool]
+    seen: int
+    media: dict[str, float]
+
+
+class StateError(ValueError):
+    """A kept state can't be read; says why."""
+
+
+def plausible(tokens: int | None, estimate: int, characters: int) -> bool:
+    """Whether a reported figure can be a prompt's count: more than nothing, no more than a context can hold,
+    and not absurdly far from what was sent (a tenth of, or 60 times and 50,000 more than, the estimate)."""
+    if tokens is None or isinstance(tokens, bool) or not 0 < tokens <= _MOST_TOKENS:
+        return False
+    if tokens > 60 * max(estimate, 20) + 50_000:
+        return False
+    return tokens * 50 >= min(estimate, characters)
+
+
+class Learned:
+    """One model's or group's answered prompts and weights."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.errors: list[float] = []
+        self.exact_misses: list[bool] = []
+        self.seen = 0
+        self.media: dict[str, float] = {}
+        self._weights: dict[str, float] = {}
+        self._stale = True
+        self._prior: Mapping[str, Normal] | None = None
+
+    def weights(self, prior: Mapping[str, Normal], floor: float, share: float) -> Mapping[str, float]:
+        """The weights under this prior; fitted when rows or prior have changed."""
+        if self._stale or prior is not self._prior:
+            if self.rows:
+                start = self._weights or None
+                self._weights = regression.fit(self.rows, prior, floor=floor, share=share, start=start)
+            self._prior, self._stale = prior, False
+        return self._weights
+
+    def learn(self, row: Row) -> None:
+        """Takes in one more answered prompt."""
+        self.rows.append(row)
+        del self.rows[:-WINDOW]
+        self.seen += 1
+        self._stale = True
+
+    def remember_error(self, error: float, exact_miss: bool | None) -> None:
+        """Keeps an estimate's relative error, and whether a static count missed."""
+        self.errors.append(round(error, 5))
+        del self.errors[:-_ERRORS]
+        if exact_miss is not None:
+            self.exact_misses.append(exact_miss)
+            del self.exact_misses[:-10]
+
+    @property
+    def p90_error(self) -> float | None:
+        """The 90th percentile of the recent relative errors; None before there are three."""
+        if len(self.errors) < 3:
+            return None
+        ranked = sorted(self.errors)
+        return ranked[min(len(ranked) - 1, int(0.9 * len(ranked)))]
+
+    @property
+    def exact_holds(self) -> bool:
+        """Whether the static count may stand: it hasn't missed more often than it has hit of late."""
+        return 2 * sum(self.exact_misses) <= len(self.exact_misses) or len(self.exact_misses) < 2
+
+    def remember_media(self, digest: str, tokens: float) -> None:
+        """Keeps what a medium turned out to cost."""
+        self.media.pop(digest, None)
+        self.media[digest] = tokens
+        while len(self.media) > _MEDIA:
+            del self.media[next(iter(self.media))]
+
+    def dump(self) -> bytes:
+        """The state to be kept."""
+        names = sorted({name for row in self.rows for name in row.x})
+        place = {name: i for i, name in enumerate(names)}
+        rows = [
+            [row.y, *(n for name, value in row.x.items() for n in (place[name], _short(value)))]
+            for row in self.rows
+        ]
+        state = State(VERSION, names, rows, self.errors, self.exact_misses, self.seen, self.media)
+        return msgspec.msgpack.encode(state)
+
+
+def _short(value: float) -> float:
+    return int(value) if value == int(value) else round(value, 3)
+
+
+def load(data: bytes) -> Learned:
+    """A kept state; raises StateError for one that is damaged or of another version."""
+    try:
+        state = msgspec.msgpack.decode(data, type=State)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise StateError(str(error)) from error
+    if state.version != VERSION:
+        raise StateError(f"version {state.version} instead of {VERSION}")
+    learned = Learned()
+    try:
+        for cells in state.rows[-WINDOW:]:
+            x = {state.names[int(cells[i])]: float(cells[i + 1]) for i in range(1, len(cells), 2)}
+            learned.rows.append(Row(x, float(cells[0])))
+    except (IndexError, ValueError, OverflowError) as error:
+        raise StateError(f"a row is damaged: {error}") from error
+    numbers = [value for row in learned.rows for value in (row.y, *row.x.values())]
+    if not all(map(isfinite, (*numbers, *state.errors, *state.media.values()))):
+        raise StateError("a figure is no number")
+    if any(
+        not 0 < row.y <= _MOST_TOKENS or max(map(abs, row.x.values()), default=0) > 1e9
+        for row in learned.rows
+    ):
+        raise StateError("a figure is out of range")
+    learned.errors = state.errors[-_ERRORS:]
+    learned.exact_misses = state.exact_misses[-10:]
+    learned.seen = max(0, state.seen)
+    learned.media = dict(list(state.media.items())[-_MEDIA:])
+    return learned

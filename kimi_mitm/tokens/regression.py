@@ -1,0 +1,155 @@
+"""Robust linear regression with a prior: few rows, few regressors, outliers among them; pure Python.
+
+Weights are the maximum a posteriori under independent normal priors and Student-t noise (iteratively
+reweighted least squares). The noise scale starts wide and narrows, so that rows that all contradict the prior
+move the weights, while a row that contradicts the other rows does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+FREEDOM = 2.0
+_PASSES = 9
+_STEADY_PASSES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """A prior for one weight."""
+
+    mean: float = 0.0
+    sd: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One answered prompt: its regressors that aren't zero, and the tokens that were reported."""
+
+    x: Mapping[str, float]
+    y: float
+
+
+def dot(weights: Mapping[str, float], x: Mapping[str, float]) -> float:
+    """The prediction for x; a regressor without a weight counts nothing."""
+    return sum(weights.get(name, 0.0) * value for name, value in x.items())
+
+
+def noise(y: float, floor: float, share: float) -> float:
+    """Standard deviation of the noise of a prompt of y tokens."""
+    return sqrt(floor * floor + (share * y) ** 2)
+
+
+def fit(
+    rows: Sequence[Row],
+    prior: Mapping[str, Normal],
+    *,
+    floor: float = 1.0,
+    share: float = 0.006,
+    decay: float = 0.99,
+    start: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """Weights of the regressors that occur in the rows; the newest row is the last, older ones weigh less.
+
+    With `start` (weights that already fit all rows but the last), few passes are made where the last row
+    agrees with them.
+    """
+    names = sorted({name for row in rows for name in row.x if name in prior})
+    place = {name: i for i, name in enumerate(names)}
+    means = [prior[name].mean for name in names]
+    precisions = [1.0 / prior[name].sd ** 2 for name in names]
+    sparse = [[(place[name], value) for name, value in row.x.items() if name in place] for row in rows]
+    variances = [noise(row.y, floor, share) ** 2 for row in rows]
+    ages = [decay ** (len(rows) - 1 - i) for i in range(len(rows))]
+    weights = [start.get(name, mean) if start else mean for name, mean in zip(names, means, strict=True)]
+    errors = [row.y - sum(weights[j] * v for j, v in cells) for row, cells in zip(rows, sparse, strict=True)]
+    scaled = sorted(e * e / v for e, v in zip(errors, variances, strict=True))
+    calm = start is not None and errors[-1] ** 2 < 4 * variances[-1]
+    scale = 1.0 if calm else max(1.0, sqrt(scaled[len(scaled) // 2]), sqrt(scaled[-1]) / 4)
+    for _ in range(_STEADY_PASSES if calm else _PASSES):
+        pulls = [
+            age * (FREEDOM + 1) / (FREEDOM * v * scale * scale + e * e)
+            for age, e, v in zip(ages, errors, variances, strict=True)
+        ]
+        weights = _solve(sparse, [row.y for row in rows], pulls, means, precisions)
+        errors = [
+            row.y - sum(weights[j] * v for j, v in cells) for row, cells in zip(rows, sparse, strict=True)
+        ]
+        scale = max(1.0, scale / 3)
+    return dict(zip(names, weights, strict=True))
+
+
+def _solve(
+    sparse: Sequence[Sequence[tuple[int, float]]],
+    ys: Sequence[float],
+    pulls: Sequence[float],
+    means: Sequence[float],
+    precisions: Sequence[float],
+) -> list[float]:
+    size = len(means)
+    matrix = [[0.0] * size for _ in range(size)]
+    right = [p * m for p, m in zip(precisions, means, strict=True)]
+    for i, precision in enumerate(precisions):
+        matrix[i][i] = precision
+    for cells, y, pull in zip(sparse, ys, pulls, strict=True):
+        for i, value in cells:
+            line = matrix[i]
+            part = pull * value
+            right[i] += part * y
+            for j, other in cells:
+                line[j] += part * other
+    return _cholesky_solve(matrix, right)
+
+
+def _cholesky_solve(matrix: list[list[float]], right: list[float]) -> list[float]:
+    """Solves a symmetric positive definite system, in place."""
+    size = len(right)
+    for i in range(size):
+        line = matrix[i]
+        for j in range(i):
+            other = matrix[j]
+            line[j] = (line[j] - sum(map(_times, line[:j], other[:j]))) / other[j]
+        line[i] = sqrt(max(line[i] - sum(value * value for value in line[:i]), 1e-12))
+        right[i] = (right[i] - sum(map(_times, line[:i], right[:i]))) / line[i]
+    for i in range(size - 1, -1, -1):
+        right[i] /= matrix[i][i]
+        for j in range(i):
+            right[j] -= matrix[i][j] * right[i]
+    return right
+
+
+def _times(a: float, b: float) -> float:
+    return a * b
+
+
+def spreads(
+    rows: Sequence[Row],
+    prior: Mapping[str, Normal],
+    weights: Mapping[str, float],
+    *,
+    floor: float = 1.0,
+    share: float = 0.006,
+) -> dict[str, float]:
+    """Standard deviations of the weights after these rows, each taken by itself."""
+    names = list(weights)
+    place = {name: i for i, name in enumerate(names)}
+    size = len(names)
+    matrix = [[0.0] * size for _ in range(size)]
+    for i, name in enumerate(names):
+        matrix[i][i] = 1.0 / prior[name].sd ** 2
+    for row in rows:
+        variance = noise(row.y, floor, share) ** 2
+        error = row.y - dot(weights, row.x)
+        pull = (FREEDOM + 1) / (FREEDOM * variance + error * error)
+        cells = [(place[name], value) for name, value in row.x.items() if name in place]
+        for i, value in cells:
+            for j, other in cells:
+                matrix[i][j] += pull * value * other
+    found = {}
+    for i, name in enumerate(names):
+        unit = [0.0] * size
+        unit[i] = 1.0
+        found[name] = sqrt(max(0.0, _cholesky_solve([line[:] for line in matrix], unit)[i]))
+    return found
