@@ -136,6 +136,20 @@ def _contradicts(reading: Reading, exchange: WireExchange) -> bool:
     return went_well and reading.problem is not None
 
 
+def earliest(reading: Reading, window: timedelta = WINDOW) -> datetime:
+    """No exchange that ended before this time fits the record."""
+    return min(reading.started_at or reading.at, reading.at) - _reach(reading, window)
+
+
+def latest(reading: Reading, window: timedelta = WINDOW) -> datetime:
+    """No exchange that began after this time fits the record."""
+    return reading.at + _reach(reading, window)
+
+
+def _reach(reading: Reading, window: timedelta) -> timedelta:
+    return UNDATED_SPAN if reading.undated else window
+
+
 def is_note(reading: Reading) -> bool:
     """Whether it says nothing of any call. (Continue's chats have no figures, but they are calls.)"""
     return not (reading.usage or reading.ids or reading.problem or reading.side is not None)
