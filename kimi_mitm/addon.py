@@ -24,6 +24,7 @@ from kimi_mitm.hooks import Hooks
 from kimi_mitm.lean import Lean
 from kimi_mitm.outbox import Frame
 from kimi_mitm.recorder import Recorder
+from kimi_mitm.running_file import RunningFile
 from kimi_mitm.settings import Settings
 from kimi_mitm.voice import guarded
 
@@ -47,6 +48,7 @@ class KimiMitm(Hooks):
         self._problems: list[str] = []
         self._started: asyncio.Task[None] | None = None
         self._lean: Lean | None = None
+        self._file: RunningFile | None = None
 
     def load(self, loader: Loader) -> None:
         self._problems = options.declare(loader)
@@ -94,6 +96,9 @@ class KimiMitm(Hooks):
         if self.child is None or self.settings is None:
             return
         self.child.start()
+        if ctx.options.server and not self.offline:
+            self._file = RunningFile(ctx.master, self.settings)
+            self._file.opened(None)
         log.info(f"kimi {__version__} active")
         if self.settings.lean:
             self._lean = Lean(ctx.master)
@@ -105,6 +110,8 @@ class KimiMitm(Hooks):
             await asyncio.wait([self._started])
         if self._lean:
             self._lean.stop()
+        if self._file:
+            await self._file.close()
         if self.child is None or self.recorder is None:
             return
         self.recorder.end_all("the proxy was stopped")
@@ -172,6 +179,8 @@ class KimiMitm(Hooks):
                 self.annotator.apply(message)
             case link.Ready():
                 self.control.opened(message.control)
+                if self._file:
+                    self._file.opened(message.control)
             case link.Word():
                 self.voice.say(message.text, logging.WARNING if message.level == "warning" else logging.INFO)
             case link.Failed():

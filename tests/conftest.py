@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from rig.upstream import Call, Upstream
 
 type Running = Callable[..., Awaitable[Proxy]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _running_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A test's proxies are not to be found by anybody else, nor is anybody's proxy by a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KIMI_RUNNING_FILE", str(tmp_path_factory.mktemp("running") / "running.json"))
+        yield
 
 
 @pytest.fixture(scope="session")
