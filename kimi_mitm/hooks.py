@@ -65,8 +65,10 @@ class Hooks:
     @guarded
     def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         body, size = unread.request_body(flow)
-        if self.recorder is None or not self.recorder.asked(flow) or unread.may_be_replayed():
+        if self.recorder is None or not self.recorder.asked(flow):
             return None
+        if flow.is_replay == "response" or unread.may_be_replayed():
+            return None  # the hook of the answer knows
         self._open(flow, body, size)
         return self._pause()
 

@@ -202,7 +202,7 @@ def _prepare(deferred: dict[str, Any]) -> list[str]:
     problems = []
     for name in [name for name in deferred if name.startswith("kimi_")]:
         if name not in _NAMES:
-            close = difflib.get_close_matches(name, _NAMES, n=1)
+            close = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.75)
             meant = f", did you mean {close[0]}?" if close else ""
             problems.append(f"{name}: there is no such option{meant}")
             del deferred[name]

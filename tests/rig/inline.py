@@ -35,13 +35,17 @@ class Inline:
         self.busy = False
         self.hurried = 0
         self.full = False
+        self._news = asyncio.Event()
+        self.forget_everything()
+
+    def forget_everything(self) -> None:
+        """What a new process would know."""
         self.frames: list[tuple[link.Upward, bytes]] = []
         self.started: list[Exchange] = []
         self.updated: list[Exchange] = []
         self.ended: list[Exchange] = []
         self.records: dict[str, Exchange] = {}
         self.faults: list[BaseException] = []
-        self._news = asyncio.Event()
         self._intake = Intake(Estimator({}), self._take)
 
     def start(self) -> None:

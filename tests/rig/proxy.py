@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-from mitmproxy import options
+from mitmproxy import http, options
 from mitmproxy.proxy import server_hooks
 from mitmproxy.tools.dump import DumpMaster
 
@@ -33,12 +34,35 @@ class Redirect:
             data.server.address = ("127.0.0.1", self._ports[address[1]])
 
 
+class Spy:
+    """Comes after the addon and notes each hook of HTTP, with its flow."""
+
+    name = "spy"
+
+    def __init__(self) -> None:
+        self.hooks: list[tuple[str, http.HTTPFlow]] = []
+        for hook in ("requestheaders", "request", "responseheaders", "response", "error", "websocket_end"):
+            setattr(self, hook, functools.partial(self._note, hook))
+
+    def last(self) -> http.HTTPFlow:
+        """The flow of the last hook."""
+        return self.hooks[-1][1]
+
+    def of(self, hook: str) -> list[http.HTTPFlow]:
+        """The flows for which this hook was called."""
+        return [flow for name, flow in self.hooks if name == hook]
+
+    def _note(self, hook: str, flow: http.HTTPFlow) -> None:
+        self.hooks.append((hook, flow))
+
+
 class Proxy:
     """A running proxy."""
 
-    def __init__(self, master: DumpMaster, addon: KimiMitm, confdir: Path) -> None:
+    def __init__(self, master: DumpMaster, addon: KimiMitm, spy: Spy, confdir: Path) -> None:
         self.master = master
         self.addon = addon
+        self.spy = spy
         self._ca = confdir / "mitmproxy-ca-cert.pem"
         self.port: int = master.addons.get("proxyserver").listen_addrs()[0][1]
 
@@ -56,6 +80,22 @@ class Proxy:
         more.setdefault("verify", self.trusting())
         return httpx.AsyncClient(proxy=url, trust_env=False, timeout=DEADLINE_S, **more)
 
+    async def tunnel(self, host: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A TLS connection to a host through the proxy, on which a test sends its own bytes."""
+        reader, writer = await self.connect(host, 443)
+        await writer.start_tls(self.trusting(), server_hostname=host)
+        return reader, writer
+
+    async def connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A tunnel without TLS of ours."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE_S)
+        if b" 200 " not in head:
+            writer.close()
+            raise ConnectionRefusedError(head.decode())
+        return reader, writer
+
 
 @contextlib.asynccontextmanager
 async def running(
@@ -65,7 +105,8 @@ async def running(
     opts = options.Options(listen_host="127.0.0.1", listen_port=0, confdir=str(confdir))
     master = DumpMaster(opts, with_termlog=False, with_dumper=False)
     addon = addon or KimiMitm()
-    master.addons.add(Redirect(ports), *before, addon)
+    spy = Spy()
+    master.addons.add(Redirect(ports), *before, addon, spy)
     master.options.update(**{"kimi_control": "", "kimi_logs": "off", **settings})
     task = asyncio.create_task(master.run())
     server = master.addons.get("proxyserver")
@@ -75,7 +116,7 @@ async def running(
                 if task.done():
                     task.result()
                 await asyncio.sleep(0.005)
-        yield Proxy(master, addon, confdir)
+        yield Proxy(master, addon, spy, confdir)
     finally:
         await server.servers.update([])
         master.shutdown()
