@@ -18,6 +18,7 @@ from mitmproxy.proxy import server_hooks
 
 from kimi_mitm import __version__, link, options
 from kimi_mitm.child import Child
+from kimi_mitm.commands import Commands
 from kimi_mitm.control_host import ControlHost
 from kimi_mitm.gate import Gate
 from kimi_mitm.hooks import Hooks
@@ -26,6 +27,7 @@ from kimi_mitm.outbox import Frame
 from kimi_mitm.recorder import Recorder
 from kimi_mitm.running_file import RunningFile
 from kimi_mitm.settings import Settings
+from kimi_mitm.view import View
 from kimi_mitm.voice import guarded
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ class KimiMitm(Hooks):
         super().__init__()
         self.settings: Settings | None = None
         self.gate = Gate()
+        self.commands = Commands(self._ask, lambda: self.control.url)
+        self.addons = [View(self.annotator), self.commands]
         self._problems: list[str] = []
         self._started: asyncio.Task[None] | None = None
         self._lean: Lean | None = None
@@ -181,10 +185,17 @@ class KimiMitm(Hooks):
                 self.control.opened(message.control)
                 if self._file:
                     self._file.opened(message.control)
+            case link.Reply():
+                self.commands.answered(message)
+            case link.State():
+                self.commands.told(message)
             case link.Word():
                 self.voice.say(message.text, logging.WARNING if message.level == "warning" else logging.INFO)
             case link.Failed():
                 self.voice.say(message.text)
+
+    def _ask(self, call: link.Call) -> bool:
+        return self.child is not None and self.child.put(call)
 
     @guarded
     def _died(self, unread_frames: Sequence[Frame]) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kimi_mitm import link, notes, owner, prices, prompts, settling, user_config
 from kimi_mitm.archivist import Archivist
+from kimi_mitm.calls import Calls
 from kimi_mitm.door import Door
 from kimi_mitm.draft import Draft
 from kimi_mitm.events import Hub
@@ -71,11 +72,13 @@ class Desk:
         self.archivist = Archivist(self._settings, self.store, self.keeper, self.say)
         self.logs = LogDesk(self._settings, self.store, self.keeper, self.hub, self._resettled, self.say)
         self.vitals = Vitals(self.store, self.keeper, self.hub, self.logs)
+        self.calls = Calls(self.keeper, self.store, self.archivist, self._outbox)
         await self._recover()
         await self._open_control()
         await self.logs.open()
         self.logs.follow(self._started_at)
         self._outbox.put(link.Ready(control=self.door.address, store=self.store.trouble is None))
+        self.calls.refresh(now=True)
         self._tasks = [asyncio.create_task(self._look_after(), name="kimi upkeep")]
         self._warming = asyncio.create_task(asyncio.to_thread(self._warm), name="kimi warm-up")
         known = await self.store.known_exchanges() if self._settings.offline else frozenset()
@@ -121,6 +124,7 @@ class Desk:
         """Ends and archives the sessions, writes what waits and lets go."""
         for task in self._tasks:
             task.cancel()
+        await self.calls.close()
         await self.logs.close()
         now = datetime.now(UTC)
         await self.keeper.change(lambda book: book.shutdown(now))
@@ -143,6 +147,7 @@ class Desk:
                 await self.archivist.archive_ended()
                 await self.archivist.write_current()
                 await self.logs.expire(now)
+                self.calls.refresh()
             except Exception as e:
                 self.faulty(e)
 
@@ -167,6 +172,9 @@ class Desk:
                     self.vitals.passed.append(item.host)
                 case link.Gone():
                     await self._gone(item)
+                case link.Call():
+                    self.calls.take(item)
+        self.calls.refresh()
 
     async def _record(self, updates: Sequence[Update]) -> None:
         now = datetime.now(UTC)

@@ -179,19 +179,45 @@ class Reply(Message, frozen=True, kw_only=True, tag="reply"):
     error: str | None = None
 
 
+class LiveSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A live session as commands show it; unknown is None."""
+
+    id: str
+    user: str
+    client: str | None = None
+    name: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    requests: int = 0
+    tokens: int | None = None
+    percent: float | None = None
+    cost: str | None = None
+    current: bool = False
+
+
+class State(Message, frozen=True, kw_only=True, tag="state"):
+    """What commands answer at once: the flag, the live sessions used last, and how many there are."""
+
+    auto_session: bool
+    sessions: list[LiveSession] = []
+    live: int = 0
+
+
 class Failed(Message, frozen=True, kw_only=True, tag="failed"):
     """The engine cannot work at all; the text says why and what to do."""
 
     text: str
 
 
-type Downward = Ready | Note | Word | Reply | Failed
+type Downward = Ready | Note | Word | Reply | State | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 UPWARD: msgspec.msgpack.Decoder[Upward] = msgspec.msgpack.Decoder(
     Hello | Opened | Answered | Pieces | Said | Ended | Gone | Tls | Call | Lost | Stop
 )
-DOWNWARD: msgspec.msgpack.Decoder[Downward] = msgspec.msgpack.Decoder(Ready | Note | Word | Reply | Failed)
+DOWNWARD: msgspec.msgpack.Decoder[Downward] = msgspec.msgpack.Decoder(
+    Ready | Note | Word | Reply | State | Failed
+)
 
 
 def frame_head(head: Message, payload_size: int) -> bytes:

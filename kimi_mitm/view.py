@@ -1,18 +1,23 @@
-"""Figures on flows, for mitmproxy's own views: comment, marker, metadata."""
+"""What mitmproxy's own views show of us: figures on flows, the view LLM, flow files, commands."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mitmproxy import ctx, hooks
+from mitmproxy import contentviews, ctx, hooks
 from mitmproxy.utils import asyncio_utils
+
+from kimi_mitm.contentview import LLM
+from kimi_mitm.flow_file import FlowFile
 
 if TYPE_CHECKING:
     from mitmproxy import http
+    from mitmproxy.addonmanager import Loader
 
     from kimi_mitm import link
 
@@ -88,3 +93,44 @@ def _write(flow: http.HTTPFlow, note: link.Note) -> None:
         if key not in (COMMENT_KEY, MARKER_KEY):
             del metadata[key]
     metadata.update(values)
+
+
+class View:
+    """An addon beside the recorder's: the view LLM, mitmweb's comment column, and flow files that wait for
+    the annotator's figures."""
+
+    name = "kimi.view"
+
+    def __init__(self, annotator: Annotator) -> None:
+        self._flow_file = FlowFile(annotator.awaits)
+        annotator.settled = self._flow_file.settled
+
+    def load(self, loader: Loader) -> None:
+        contentviews.add(LLM())
+
+    def running(self) -> None:
+        self._flow_file.start(offline=bool(ctx.options.rfile) and not ctx.options.server)
+        if "web_columns" in ctx.options:
+            _show_comments()
+        if ctx.master.addons.get("view") is not None:
+            asyncio.get_running_loop().run_in_executor(None, _load_formats)
+
+    def done(self) -> None:
+        self._flow_file.stop()
+
+
+def _show_comments() -> None:
+    """Adds mitmweb's comment column, unless the user chose columns. A name that it doesn't know would blank
+    every row, so an unknown mitmweb is left alone."""
+    try:
+        from mitmproxy.tools.web.web_columns import AVAILABLE_WEB_COLUMNS
+    except ImportError:
+        return
+    if "comment" in AVAILABLE_WEB_COLUMNS and not ctx.options.has_changed("web_columns"):
+        ctx.options.update(web_columns=[*ctx.options.web_columns, "comment"])
+
+
+def _load_formats() -> None:
+    """In a thread, before anybody looks at a body."""
+    importlib.import_module("kimi_mitm.answer_text")
+    importlib.import_module("kimi_mitm.prompt_text")
