@@ -19,7 +19,8 @@ class Draft:
 
     A format's reader overrides `read`, which is given every object of the answer but errors', and
     `usage`. Fields may be set at any time, in any order; the last value stands. An error ends an answer;
-    of several the first stands, the others being its consequences.
+    of several the first stands, the others being its consequences. `streamed` is True from the start on
+    where the way it comes already says so, as on a WebSocket.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str]) -> None:
@@ -33,6 +34,7 @@ class Draft:
         self.started = False
         self.complete = False
         self.pending = False
+        self.streamed = False
         self.figures: dict[str, int] = {}
         self._text = _Pieces()
         self._reasoning = _Pieces()
@@ -72,6 +74,7 @@ class Draft:
             tool_calls=tuple(
                 ToolCall(call.name, call.arguments.whole(), call.id) for call in calls if call.name
             ),
+            streamed=self.streamed,
             complete=self.complete,
             pending=self.pending,
             issued_ids=self.issued_ids,

@@ -7,7 +7,7 @@ figures may follow in a message of their own. Names are camelCase or snake_case.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from kimi_mitm.records import NO_USAGE, Answer, Operation, Problem, Request, Usage
@@ -24,6 +24,10 @@ _MOST_GATHERED = 4 * 1024 * 1024
 
 class LiveReader(Draft):
     """Reads the server's messages of one turn."""
+
+    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(status, headers)
+        self.streamed = True
 
     def read(self, name: str | None, doc: dict[str, Any]) -> None:
         """Takes one message."""
@@ -44,10 +48,6 @@ class LiveReader(Draft):
     def usage(self) -> Usage:
         """The turn's figures: its prompt is all of the conversation so far."""
         return usage_of(self.figures)
-
-    def answer(self) -> Answer:
-        """What is known so far; a turn is always streamed."""
-        return replace(super().answer(), streamed=True)
 
 
 class LiveTurns:

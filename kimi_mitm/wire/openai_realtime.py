@@ -7,6 +7,7 @@ either side, and a response is made of all of them. So a turn's body is made her
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -45,6 +46,10 @@ def read_request(data: bytes, target: Target) -> Request:
 
 class RealtimeReader(ResponsesReader):
     """Reads one response's events."""
+
+    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(status, headers)
+        self.streamed = True
 
     def read(self, name: str | None, doc: dict[str, Any]) -> None:
         super().read(name, doc)

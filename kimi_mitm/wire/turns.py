@@ -80,7 +80,8 @@ class ResponsesTurns:
     def _start(self, body: bytes) -> TurnStarted:
         index = self._turns
         self._turns += 1
-        self._open[index] = ResponsesReader(200, {})
+        self._open[index] = reader = ResponsesReader(200, {})
+        reader.streamed = True
         return TurnStarted(index, body)
 
     def _end(self, index: int, cause: Problem | None) -> TurnEnded:

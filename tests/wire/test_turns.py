@@ -112,6 +112,19 @@ def test_an_answer_to_what_was_not_heard_is_a_turn_too(codex: Socket) -> None:
     assert codex.asked(started) == {"type": "response.create", "model": "gpt", "instructions": "be"}
 
 
+@pytest.mark.parametrize("form", ["openai.responses", "openai.realtime", "google.live"])
+def test_a_turn_is_always_streamed(form: str) -> None:
+    socket = Socket(form)
+    socket.client(type="response.create", clientContent={"turns": [], "turnComplete": True})
+    socket.server(
+        type="response.created", response={"id": "r"}, serverContent={"modelTurn": {"parts": [{"text": "a"}]}}
+    )
+    live = socket.turns.answer(0)
+    assert live is not None
+    assert live.streamed
+    assert only(socket.turns.cut("1006")).streamed
+
+
 def test_other_messages_start_nothing(codex: Socket) -> None:
     assert codex.client(type="response.processed") == []
     assert codex.server(type="response.output_text.delta", delta="x") == []
