@@ -43,6 +43,7 @@ HOLD: Final = timedelta(seconds=30)
 """How long a record waits for its exchange, counted from the record's own time."""
 _MOST_EXCHANGES: Final = 20_000
 _MOST_WAITING: Final = 20_000
+_MOST_OVERDUE: Final = 200_000  # an import of years of logs, between two calls of `expire`
 _MOST_KEYS: Final = 100_000
 _APART: Final = 0.05  # seconds; two exchanges nearer to a record than this to each other are equally near
 _MOST_ALONE: Final = 5_000
@@ -66,6 +67,7 @@ class Joiner:
     _waiting_ids: dict[str, str] = field(default_factory=dict)
     _alone: OrderedDict[str, Reading] = field(default_factory=OrderedDict)
     _late: list[Joined] = field(default_factory=list)
+    _overdue: list[Reading] = field(default_factory=list)
 
     def exchange(self, exchange: WireExchange) -> list[Joined]:
         """Takes an exchange that began, went on or ended; gives the waiting records that are of it, or
@@ -100,9 +102,12 @@ class Joiner:
         to become exchanges of their own (`match.log_exchange_id`); those never told apart are only counted.
         Call `late` afterwards: some find their exchange now."""
         alone: list[Reading] = []
-        for reading in sorted(self._waiting.values(), key=lambda r: (r.at, r.key)):
-            if now - reading.at < HOLD or reading.key not in self._waiting:
-                continue
+        due = {reading.key: reading for reading in self._overdue}
+        due |= {key: reading for key, reading in self._waiting.items() if now - reading.at >= HOLD}
+        self._overdue = []
+        for reading in sorted(due.values(), key=lambda r: (r.at, r.key)):
+            if reading.key in self._homes:
+                continue  # found its exchange while others were decided
             self._stop_waiting(reading.key)
             outcome = self._decide(reading, last=True)
             if isinstance(outcome, Joined):
@@ -219,8 +224,12 @@ class Joiner:
         self._waiting_ids.update(dict.fromkeys(reading.ids, reading.key))
         self._waiting_near.put(reading.key, earliest(reading, self.window), latest(reading, self.window))
         if len(self._waiting) > _MOST_WAITING:
-            self._stop_waiting(next(iter(self._waiting)))
-            self.counts.dropped += 1
+            oldest = next(iter(self._waiting.values()))
+            self._stop_waiting(oldest.key)
+            if len(self._overdue) < _MOST_OVERDUE:
+                self._overdue.append(oldest)
+            else:
+                self.counts.dropped += 1
 
     def _stop_waiting(self, key: str) -> None:
         if reading := self._waiting.pop(key, None):

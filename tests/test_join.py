@@ -407,4 +407,5 @@ def test_memory_is_bounded() -> None:
     assert len(made._exchanges) == 20_000
     assert len(made._waiting) == 20_000
     assert len(made._near._spans) == 20_000
-    assert made.counts.dropped == 1_000
+    assert len(made.expire(LATER + timedelta(days=1))) == 21_000
+    assert made.counts.dropped == 0

@@ -140,7 +140,7 @@ class StoreReader:
         )
         for row in rows(db, sql, (self._last,)):
             self._file.tally.seen += 1
-            self._last = row["id"]
+            self._last = row["id"] if isinstance(row["id"], int) else self._last
             record = dict(zip(row.keys(), row, strict=True))
             at = iso_time(record.get("created_at"))
             if at is None or (since is not None and at < since):
