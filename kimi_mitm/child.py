@@ -61,6 +61,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._outbox = Outbox(QUEUE_LIMIT, lambda: self._soon(self._room.set))
         self._room = asyncio.Event()
+        self._over = asyncio.Event()
         self._since = time.time()
         self._started_at = 0.0
         self._closing = False
@@ -132,7 +133,8 @@ class Child:
         )
 
     async def close(self, limit_s: float | None) -> bool:
-        """Asks the engine to finish and waits for it; False when it took longer than `limit_s`.
+        """Asks the engine to finish and waits for it, until its last word is heard; False when it took
+        longer than `limit_s`.
 
         It is not killed then: it sees the end of its pipe and finishes by itself.
         """
@@ -147,16 +149,9 @@ class Child:
         process = self._process
         if process is None:
             return True
-        ended = asyncio.Event()
-
-        def wait() -> None:
-            process.wait()
-            self._soon(ended.set)
-
-        self._thread(wait, name="kimi-waiter")
         try:
             async with asyncio.timeout(limit_s):
-                await ended.wait()
+                await self._over.wait()
         except TimeoutError:
             return False
         if process.returncode:
@@ -192,7 +187,11 @@ class Child:
             self._loop.call_soon_threadsafe(function, *args)
 
     def _ended(self, process: subprocess.Popen[bytes], code: int) -> None:
-        if process is self._process and not self._closing:
+        if process is not self._process:
+            return
+        if self._closing:
+            self._over.set()
+        else:
             self._gone(f"ended with {code}")
 
     def _gone(self, how: str) -> None:
