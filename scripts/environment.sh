@@ -18,6 +18,19 @@ find_python() {
   return 1
 }
 
+install_with_uv() {
+  command -v uv >/dev/null 2>&1 || return 1
+  local install=(uv --native-tls pip install --quiet --python "$ROOT/.venv/bin/python")
+  "${install[@]}" --require-hashes -r "$ROOT/$1" 2>/dev/null && "${install[@]}" --no-deps -e "$ROOT" 2>/dev/null
+}
+
+install_with_pip() {
+  local python=$ROOT/.venv/bin/python
+  "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip --upgrade >/dev/null || return 1
+  local install=("$python" -m pip install --quiet --disable-pip-version-check)
+  "${install[@]}" --require-hashes -r "$ROOT/$1" && "${install[@]}" --no-deps -e "$ROOT"
+}
+
 environment() {
   local kind=$1 lock=requirements.lock stamp want python
   [ "$kind" = dev ] && lock=requirements-dev.lock
@@ -33,13 +46,6 @@ environment() {
     "$python" -m venv "$ROOT/.venv" || return 1
   fi
   echo "installing what $lock names (once)" >&2
-  if command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1; then
-    uv pip install --quiet --python "$ROOT/.venv/bin/python" --require-hashes -r "$ROOT/$lock" &&
-      uv pip install --quiet --python "$ROOT/.venv/bin/python" --no-deps -e "$ROOT" || return 1
-  else
-    "$ROOT/.venv/bin/python" -m pip --version >/dev/null 2>&1 || "$ROOT/.venv/bin/python" -m ensurepip --upgrade >/dev/null
-    "$ROOT/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$ROOT/$lock" &&
-      "$ROOT/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -e "$ROOT" || return 1
-  fi
+  install_with_uv "$lock" || install_with_pip "$lock" || return 1
   printf '%s\n' "$want" >"$stamp"
 }
