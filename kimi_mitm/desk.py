@@ -19,7 +19,7 @@ from kimi_mitm.door import Door
 from kimi_mitm.draft import Draft
 from kimi_mitm.events import Hub
 from kimi_mitm.faults import place_of
-from kimi_mitm.intake import Intake, Update
+from kimi_mitm.intake import Again, Intake, Update
 from kimi_mitm.log_desk import LogDesk
 from kimi_mitm.outbox import Outbox
 from kimi_mitm.records import Exchange, PartKind
@@ -172,6 +172,8 @@ class Desk:
                     self.vitals.passed.append(item.host)
                 case link.Gone():
                     await self._gone(item)
+                case Again():
+                    await self._again(item)
                 case link.Call():
                     self.calls.take(item)
         self.calls.refresh()
@@ -244,6 +246,13 @@ class Desk:
         now = datetime.fromtimestamp(gone.at, UTC)
         await self.keeper.change(lambda book: book.disconnected(gone.conn, now))
 
+    async def _again(self, read: Again) -> None:
+        """The flow of an exchange that is read again shows what was recorded."""
+        engine = self.store.engine
+        exchange = await exchange_rows.get(engine, read.exchange_id) if engine else None
+        if exchange is not None:
+            self._outbox.put(notes.note_again(exchange, read.flow_id))
+
     def _with_session(self, exchange: Exchange) -> Exchange:
         return replace(exchange, session_id=self._placed.get(exchange.id))
 
@@ -285,6 +294,7 @@ def _prompt(draft: Draft) -> str | None:
         return None
     for piece in reversed(prompts.split(name, body)[-50:]):
         for message in prompts.messages(name, body, piece):
-            if message.role == "user" and any(p.kind is PartKind.TEXT for p in message.parts):
+            kinds = {part.kind for part in message.parts}
+            if message.role == "user" and PartKind.TEXT in kinds and PartKind.TOOL_RESULT not in kinds:
                 return message.digest
     return None

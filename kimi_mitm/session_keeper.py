@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kimi_mitm import owner
 from kimi_mitm.events import Hub
-from kimi_mitm.session_book import SessionBook
+from kimi_mitm.flag import FlagForced
+from kimi_mitm.session_book import SessionBook, SessionEnded
 from kimi_mitm.session_ledger import Changes, Found
 from kimi_mitm.session_seen import Policy, Rules, SessionBy
 from kimi_mitm.settings import Settings
@@ -69,6 +70,10 @@ class SessionKeeper:
             for _ in range(_TRIES):
                 try:
                     result = work(self.book)
+                except (FlagForced, SessionEnded):
+                    if await self._rests_on_the_store():
+                        raise
+                    continue
                 except BaseException:
                     self.book.rollback()
                     raise
@@ -80,6 +85,24 @@ class SessionKeeper:
                 self.book.rollback()
                 self.book.adopt(found)
             raise StoreError("the database is too busy to agree on a session")
+
+    async def _rests_on_the_store(self) -> bool:
+        """Whether a refusal is what the store says, too; else what the store says is adopted."""
+        changes = self.book.changes()
+
+        async def look(connection: AsyncConnection) -> None:
+            raise _Refused(await connection.run_sync(self._writes.apply, changes) or Found())
+
+        try:
+            await self._store.transact(look)
+        except _Refused as e:
+            found = e.found
+        except (SQLAlchemyError, StoreError, OSError):
+            found = Found()
+        self.book.rollback()
+        if found != Found():
+            self.book.adopt(found)
+        return found == Found()
 
     async def _save(self, changes: Changes, extra: Extra | None) -> Found | None:
         """Stores; None when that is done, or put off since the database can't be written."""

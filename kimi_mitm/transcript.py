@@ -1,12 +1,13 @@
 """What a conversation said, each message once: what the archive and searches are made of.
 
-Clients send their whole history again with each request. A message is known by its digest; what a
-model answered is kept from its answer, so the copy that the client sends back is left out.
+Clients send their whole history again with each request. A message is known by its digest and by how
+often the same one stood before it ("continue" may be said twice); what a model answered is kept from its
+answer, so the copy that the client sends back is left out.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -79,15 +80,18 @@ class Transcripts:
         pending = self._pending.setdefault(session_id, set())
         first = not known and not pending
         found: list[Said] = []
+        times: Counter[str] = Counter()
+        partial = f"@{exchange.id}" if draft.request.previous_response_id else ""
         for piece in prompts.split(name, body) if body and name else ():
-            if piece.digest in known or piece.digest in pending:
+            times[piece.digest] += 1
+            key = f"{piece.digest}{partial}#{times[piece.digest]}"
+            if key in known or key in pending:
                 continue
-            pending.add(piece.digest)
-            found += [
-                Said(_redacted(message), exchange.id, exchange.started_at)
-                for message in prompts.messages(name or "", body or b"", piece)
-                if first or message.role != "assistant"
-            ]
+            pending.add(key)
+            for i, message in enumerate(prompts.messages(name or "", body or b"", piece)):
+                if first or message.role != "assistant":
+                    named = replace(_redacted(message), digest=key if i == 0 else f"{key}.{i}")
+                    found.append(Said(named, exchange.id, exchange.started_at))
         answered = _answered(draft.answer, exchange.id)
         if answered is not None:
             pending.add(answered.digest)
