@@ -21,7 +21,7 @@ from typing import IO
 from kimi_mitm import link
 from kimi_mitm.desk import Desk
 from kimi_mitm.faults import place_of
-from kimi_mitm.intake import Intake, Update
+from kimi_mitm.intake import Again, Intake, Update
 from kimi_mitm.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _WAITING = 256
 _GATHER_S = 0.05
 """At least so long between two batches: what comes alone is handled at once, a flood by the batch."""
 
-type News = Update | link.Gone | link.Tls | link.Lost | link.Call | link.Stop
+type News = Update | Again | link.Gone | link.Tls | link.Lost | link.Call | link.Stop
 
 
 class Engine:

@@ -42,7 +42,15 @@ class Update:
     learned: Mapping[str, bytes] = field(default_factory=dict)
 
 
-type Emit = Callable[[Update | link.Gone | link.Tls | link.Lost | link.Call | link.Stop], None]
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An exchange recorded before was read again, in the flow `flow_id`."""
+
+    exchange_id: str
+    flow_id: str
+
+
+type Emit = Callable[[Update | Again | link.Gone | link.Tls | link.Lost | link.Call | link.Stop], None]
 
 
 class Intake:
@@ -88,6 +96,7 @@ class Intake:
 
     def _opened(self, opened: link.Opened, payload: bytes) -> None:
         if opened.exchange_id in self._known:
+            self._emit(Again(opened.exchange_id, opened.flow_id))
             return
         if opened.websocket and opened.wire_format:
             self._open[opened.n] = _Socket(self, opened)
@@ -114,6 +123,7 @@ class Intake:
         assert opened.wire_format is not None
         exchange_id = str(uuid.uuid5(uuid.UUID(opened.exchange_id), name))
         if exchange_id in self._known:
+            self._emit(Again(exchange_id, opened.flow_id))
             return None
         draft = drafts.begin(
             opened,

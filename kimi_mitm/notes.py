@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from decimal import Decimal
 
+import msgspec
+
 from kimi_mitm import link
 from kimi_mitm.records import EstimateKind, Exchange, Operation
 from kimi_mitm.render import money
@@ -80,6 +82,12 @@ def note_of(exchange: Exchange, *, settled: bool) -> link.Note:
         settled=settled,
         line=line(exchange) if settled else None,
     )
+
+
+def note_again(exchange: Exchange, flow_id: str) -> link.Note:
+    """The note for another flow that holds the same exchange: a file that is read again. It has no line."""
+    note = note_of(exchange, settled=True)
+    return msgspec.structs.replace(note, flow_id=flow_id, line=None)
 
 
 def comment(exchange: Exchange) -> str:
