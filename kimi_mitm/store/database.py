@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import logging
+import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 HEAD = "0001"
 """The newest migration, so that Alembic need not be loaded to find that there is nothing to do."""
 
+_BUSY_S = 5.0
+"""How long to wait for another process' transaction."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 logging.getLogger("aiosqlite").setLevel(logging.WARNING)
@@ -46,7 +53,7 @@ async def connect(where: str, *, create: bool = True) -> AsyncEngine:
     url = url_of(where)
     path = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
     if path is not None and str(path) != ":memory:":
-        _prepare(path, create)
+        await asyncio.to_thread(_prepare, path, create)
     try:
         engine = create_async_engine(url, pool_size=4, max_overflow=4)
     except (SQLAlchemyError, ImportError) as e:
@@ -77,8 +84,10 @@ async def _check(connection: AsyncConnection, create: bool) -> None:
     if not create:
         raise StoreError("the database has no tables of ours, or older ones: run the proxy once")
     await connection.rollback()
+    connection = await connection.execution_options(kimi_begin="IMMEDIATE")
     async with connection.begin():
-        await connection.run_sync(_upgrade)
+        if await connection.run_sync(_version) != HEAD:  # another process may have come first
+            await connection.run_sync(_upgrade)
 
 
 def _version(connection: Connection) -> str | None:
@@ -100,16 +109,28 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _prepare(path: Path, create: bool) -> None:
-    if not create:
-        if not path.is_file():
-            raise StoreError(f"there is no database at {path}")
-        return
+    """Makes the file, or finds that it can't be used: once it is in the pool's hands, a connection that
+    fails leaves a thread behind."""
+    if create:
+        _make(path)
+    elif not path.is_file():
+        raise StoreError(f"there is no database at {path}")
+    try:
+        with closing(sqlite3.connect(path, timeout=_BUSY_S)) as probe:
+            probe.execute("select count(*) from sqlite_master").fetchall()
+    except (sqlite3.Error, OSError) as e:
+        raise StoreError(f"the database can't be opened: {_short(e)}") from e
+
+
+def _make(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         existed = path.exists()
         path.touch()
         if not existed:
             path.chmod(0o600)
+        elif not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as e:
         raise StoreError(f"{path} can't be written: {e.strerror or e}") from e
 
@@ -122,7 +143,7 @@ def _configure_sqlite(engine: AsyncEngine) -> None:
     def on_connect(dbapi: Any, record: object) -> None:
         dbapi.isolation_level = None
         cursor = dbapi.cursor()
-        cursor.execute("PRAGMA busy_timeout=5000")
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_S * 1000:.0f}")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.close()
