@@ -74,7 +74,11 @@ async def _import(
             def told(state: history.Progress) -> None:
                 progress.update(task, total=state.bytes, completed=state.bytes_done, description=state.source)
 
-            done = await history.import_logs(sources, home, desk.take, since=since, progress=told)
+            async def take(readings: Sequence[Reading]) -> None:
+                await desk.take(readings)
+                await desk.expire(datetime.now(UTC))
+
+            done = await history.import_logs(sources, home, take, since=since, progress=told)
         await desk.expire(datetime.max.replace(tzinfo=UTC))
         await keeper.change(lambda book: book.shutdown(datetime.now(UTC)))
     finally:

@@ -21,7 +21,8 @@ from kimi_mitm.logs.source import File, LogSource, Place, State
 from kimi_mitm.records import Reading, Source, Usage
 from tests.logs.memory import Kept
 
-T0 = datetime(2026, 11, 20, 12, tzinfo=UTC)
+T0 = datetime(2090, 11, 20, 12, tzinfo=UTC)
+"""When the proxy starts: later than any file that a test finds there."""
 
 
 def reading(name: str, tokens: int, at: datetime, origin: str) -> Reading:
