@@ -92,7 +92,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                env={**os.environ, "PYTHONPATH": _python_path(), "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "MALLOC_ARENA_MAX": "2", "PYTHONPATH": _python_path(), "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
         except OSError as e:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kimi_mitm import link, notes, owner, prices, prompts, settling, user_config
+from kimi_mitm import link, memory, notes, owner, prices, prompts, settling, user_config
 from kimi_mitm.archivist import Archivist
 from kimi_mitm.calls import Calls
 from kimi_mitm.door import Door
@@ -95,6 +95,7 @@ class Desk:
         """Loads what the first exchange would have to wait for."""
         self.estimator.warm()
         prices.context_window("gpt-4o", "openai", "openai")
+        memory.tidy()
 
     async def _recover(self) -> None:
         """Takes over what an earlier run left: its live sessions, its unfinished exchanges."""

@@ -15,6 +15,8 @@ from sqlalchemy import URL, Connection, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from kimi_mitm.store.tables import metadata
+
 HEAD = "0001"
 """The newest migration, so that Alembic need not be loaded to find that there is nothing to do."""
 
@@ -95,6 +97,13 @@ def _version(connection: Connection) -> str | None:
         return None
     found = connection.execute(text("select version_num from alembic_version")).scalar()
     return None if found is None else str(found)
+
+
+def _make(connection: Connection) -> None:
+    """A new database gets today's schema at once; a test holds the migrations to the same result."""
+    metadata.create_all(connection)
+    connection.execute(text("create table if not exists alembic_version (version_num varchar(32) not null)"))
+    connection.execute(text("insert into alembic_version values (:head)"), {"head": HEAD})
 
 
 def _upgrade(connection: Connection) -> None:

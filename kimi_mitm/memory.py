@@ -1,0 +1,16 @@
+"""Gives memory back that only loading needed: glibc keeps what is freed in pieces until it is told."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from contextlib import suppress
+
+
+def tidy() -> None:
+    """Collects garbage and returns free pages to the system where that can be asked for (malloc_trim(3))."""
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
