@@ -38,9 +38,9 @@ GENERAL: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 LOOSE = {name: Normal(*values) for name, values in GENERAL.items()}
 # How far one model may differ from its group's figures, as a share of the general spread.
-SPREAD = 0.15
+SPREAD = 0.35
 # The same for what is known of a format.
-KNOWN = 0.1
+KNOWN = 0.2
 REPEATS = 3
 
 
@@ -74,7 +74,7 @@ def main() -> None:
         if not row.scored or row.source in options.without:
             continue
         observed = reader.read(row.call)
-        x = observed.x
+        x = observed.regressors()
         key = (observed.group.name, json.dumps(x, sort_keys=True), row.tokens)
         seen[key] += 1
         if seen[key] <= REPEATS:
@@ -113,8 +113,9 @@ def fit_all(by_group: dict[str, list[regression.Row]]) -> dict[str, dict[str, li
             value = posterior.get(name) or (start[name] if name in family or name in group.known else None)
             if value is not None:
                 sd = sqrt(value.sd**2 + (SPREAD * loose.sd) ** 2)
-                mean = group.known.get(name, round(value.mean, 4))
-                shipped[name] = [mean, KNOWN * loose.sd if name in group.known else float(f"{sd:.2g}")]
+                known = group.exact and name in group.known
+                mean = group.known[name] if known else round(value.mean, 4)
+                shipped[name] = [mean, KNOWN * loose.sd if known else float(f"{sd:.2g}")]
         found[group.name] = shipped
     return found
 

@@ -25,6 +25,7 @@ _ANY = msgspec.json.Decoder()
 _TOP: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 _NOTHING = msgspec.Raw(b"")
+_MAX_WRAPS = 2
 _BROKEN = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 # Agents move these markers from message to message at every turn; they're no part of the prompt.
 _CACHE_MARK = re.compile(
@@ -96,7 +97,9 @@ class Shape:
 
     @cached_property
     def _sections(self) -> dict[str, str]:
-        return {**self.lists, **self.values, **dict.fromkeys(self.settings, "settings")}
+        """Keys and their sections, in the order in which a provider puts them together."""
+        sections = {**self.lists, **self.values, **dict.fromkeys(self.settings, "settings")}
+        return dict(sorted(sections.items(), key=lambda item: self.order.index(item[1])))
 
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any]:
@@ -116,27 +119,23 @@ class Shape:
         found: list[Slice] = []
         for key, section in self._sections.items():
             value = values.get(key)
-            if value is None:
-                continue
             if isinstance(value, list):
                 found += [Slice(section, key, raw) for raw in value]
-            elif bytes(value) not in (b"", b"null"):
+            elif value is not None and bytes(value) not in (b"", b"null"):
                 found.append(Slice(section, key, value))
-        if len({piece.section for piece in found}) > 1:
-            found.sort(key=lambda piece: self.order.index(piece.section))
         return found
 
-    def _fast(self, body: bytes) -> dict[str, Any] | None:
+    def _fast(self, body: bytes, depth: int = 0) -> dict[str, Any] | None:
         try:
             top = self._decoder.decode(body)
         except _BROKEN:
             return None
         for key in self.unwrap:
-            if inner := bytes(getattr(top, key)):
-                return self._fast(inner)
+            if depth < _MAX_WRAPS and (inner := bytes(getattr(top, key))):
+                return self._fast(inner, depth + 1)
         return msgspec.structs.asdict(top)
 
-    def _slow(self, body: bytes) -> dict[str, Any] | None:
+    def _slow(self, body: bytes, depth: int = 0) -> dict[str, Any] | None:
         """For bodies in which a key has another type than usual, or that only lenient parsers read."""
         values: dict[str, Any]
         try:
@@ -147,9 +146,9 @@ class Shape:
                 return None
             values = {key: _encode(value) for key, value in doc.items() if isinstance(key, str)}
         for key in self.unwrap:
-            if key in values:
+            if key in values and depth < _MAX_WRAPS:
                 inner = bytes(values[key])
-                return self._fast(inner) or self._slow(inner)
+                return self._fast(inner, depth + 1) or self._slow(inner, depth + 1)
         for key in self.lists:
             if key in values:
                 try:

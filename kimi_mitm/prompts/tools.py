@@ -47,8 +47,8 @@ def _part(tool: Any) -> Part:
 
 
 def schema(doc: Any, name: str | None = None) -> list[Part]:
-    """The part of an output schema with its name, however it is wrapped; none for a format without one (`text`,
-    `json_object`)."""
+    """The part of an output schema with its name, however it is wrapped; none for a format without one
+    (`text`, `json_object`)."""
     if not isinstance(doc, dict):
         return []
     for key in _WRAPPERS:

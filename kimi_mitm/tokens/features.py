@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import add
-from typing import Any
+from typing import NamedTuple
 
 from kimi_mitm.prompts.shape import decode
 from kimi_mitm.prompts.texts import compact
 from kimi_mitm.records import Message, Part, PartKind
 from kimi_mitm.tokens import media, tokenizer, typescript
+from kimi_mitm.tokens.definitions import compacted, fields_of, words_of
 
 COUNTS = (
     "text", "call", "result", "tools", "tool_words", "n_tools", "n_fields", "schema", "schema_words",
@@ -26,7 +27,8 @@ COUNTS = (
     "thought", "opaque", "n_thought", "old_thought", "old_opaque", "n_old_thought", "n_cited", "n_cut",
 )  # fmt: skip
 INDEX = {name: place for place, name in enumerate(COUNTS)}
-PARTS = ("system", "tools", "user", "assistant", "tool_results", "memory", "media", "other")
+# Text by where it stands; what isn't text is told by its own counts.
+PARTS = ("system", "user", "assistant", "tool_results", "memory")
 PART_INDEX = {name: place for place, name in enumerate(PARTS)}
 Vector = tuple[float, ...]
 ZERO: Vector = (0.0,) * len(COUNTS)
@@ -51,6 +53,21 @@ class Dialect:
     media: str = ""
 
 
+class Medium(NamedTuple):
+    """One picture, document, sound or film: its digest, and the counts that stand for it."""
+
+    digest: str
+    costs: tuple[tuple[str, float], ...]
+
+
+class Counted(NamedTuple):
+    """What was counted of a slice, or of many."""
+
+    counts: Vector
+    parts: Vector
+    media: tuple[Medium, ...] = ()
+
+
 class Tally:
     """Adds up the counts of one slice's messages. `budget` is how many characters may be tokenized; what
     goes beyond is counted at four bytes a token and in `n_cut`."""
@@ -60,6 +77,11 @@ class Tally:
         self.budget = budget
         self.counts = [0.0] * len(COUNTS)
         self.parts = [0.0] * len(PARTS)
+        self.media: list[Medium] = []
+
+    def counted(self) -> Counted:
+        """What was added up so far."""
+        return Counted(tuple(self.counts), tuple(self.parts), tuple(self.media))
 
     def add(self, messages: Iterable[Message]) -> None:
         """Counts messages in order."""
@@ -138,47 +160,44 @@ class Tally:
         return bool(text) or role == "user"
 
     def _call(self, part: Part) -> None:
-        text = _compacted(part.text)
+        text = compacted(part.text)
         name = self._tokens(part.name or "")
         # OpenAI's models see the name again where the result stands.
         tokens = self._tokens(text) + name * (2 if self.dialect.typescript else 1)
         self._characters(text)
         self._count("call", tokens)
         self._count("n_call")
-        self._part("assistant", tokens)
 
     def _result(self, part: Part) -> None:
         tokens = self._tokens(part.text)
         self._characters(part.text)
         self._count("result", tokens)
         self._count("n_result")
-        self._part("tool_results", tokens)
 
     def _thought(self, part: Part) -> None:
         tokens = self._tokens(part.text)
         self._count("thought", tokens)
         self._count("opaque", (part.size or 0) / 6)
         self._count("n_thought")
-        self._part("assistant", tokens)
 
     def _medium(self, part: Part) -> None:
         tokens = media.cost(part, media.rates_of(self.dialect.media))
+        costs: tuple[tuple[str, float], ...]
         if part.kind is PartKind.IMAGE:
-            self._count("image", tokens)
-            self._count("n_image")
+            costs = (("image", tokens), ("n_image", 1.0))
         elif part.kind in (PartKind.AUDIO, PartKind.VIDEO):
-            self._count(part.kind.value, tokens)
+            costs = ((part.kind.value, tokens),)
         elif part.text:
-            tokens = self._tokens(part.text)
             self._characters(part.text)
-            self._count("text", tokens)
-            self._count("n_file")
+            costs = (("text", self._tokens(part.text)), ("n_file", 1.0))
         elif part.pages:
-            self._count("pages", tokens)
-            self._count("n_pages", part.pages)
+            costs = (("pages", tokens), ("n_pages", float(part.pages)))
         else:
-            self._count("n_file")
-        self._part("media", tokens)
+            costs = (("n_file", 1.0),)
+        for name, amount in costs:
+            self._count(name, amount)
+        if part.digest and not part.text:
+            self.media.append(Medium(part.digest, costs))
 
     def _tools(self, parts: tuple[Part, ...]) -> None:
         docs = [decode(part.text.encode("utf-8", "replace")) for part in parts]
@@ -186,13 +205,12 @@ class Tally:
             typescript.namespace(docs) if self.dialect.typescript else "".join(part.text for part in parts)
         )
         tokens = self._tokens(whole) if parts else 0.0
-        words = [word for doc in docs for word in _words(doc)]
+        words = [word for doc in docs for word in words_of(doc)]
         self._count("tools", tokens)
         self._count("tool_words", self._tokens("\n".join(words)))
         self._characters(" ".join(words))
         self._count("n_tools", len(parts))
-        self._count("n_fields", sum(_fields(doc) for doc in docs))
-        self._part("tools", tokens)
+        self._count("n_fields", sum(fields_of(doc) for doc in docs))
 
     def _schema(self, parts: tuple[Part, ...]) -> None:
         for part in parts:
@@ -201,9 +219,17 @@ class Tally:
             text = compact(typescript.reduced_schema(doc)) if openai else part.text
             tokens = self._tokens(text) + self._tokens(part.name or "")
             self._count("schema", tokens)
-            self._count("schema_words", self._tokens("\n".join(_words(doc))))
-            self._count("n_schema_fields", _fields(doc))
-            self._part("other", tokens)
+            self._count("schema_words", self._tokens("\n".join(words_of(doc))))
+            self._count("n_schema_fields", fields_of(doc))
+
+
+def together(total: Counted, slice_: Counted) -> Counted:
+    """What was counted of a prompt that goes on with one more slice."""
+    return Counted(
+        merged(total.counts, slice_.counts),
+        tuple(map(add, total.parts, slice_.parts)),
+        total.media + slice_.media if slice_.media else total.media,
+    )
 
 
 def merged(total: Vector, slice_: Vector) -> Vector:
@@ -235,53 +261,3 @@ def _grouped(parts: tuple[Part, ...]) -> Iterator[list[Part]]:
         yield [part]
     if texts:
         yield texts
-
-
-def _compacted(arguments: str) -> str:
-    """JSON without the white space between its tokens; providers re-encode arguments."""
-    if ": " not in arguments and ", " not in arguments and "\n" not in arguments:
-        return arguments
-    doc = decode(arguments.encode("utf-8", "replace"))
-    if isinstance(doc, str):
-        return arguments
-    return compact(doc)
-
-
-def _words(doc: Any, depth: int = 0) -> Iterator[str]:
-    """Names, descriptions and other texts of a definition, without what is only JSON's or the schema's."""
-    if depth > 12:
-        return
-    if isinstance(doc, dict):
-        for key, value in doc.items():
-            if key in ("properties", "$defs", "definitions") and isinstance(value, dict):
-                for name, inner in value.items():
-                    yield str(name)
-                    yield from _words(inner, depth + 1)
-            elif key not in (
-                "type",
-                "$schema",
-                "$ref",
-                "required",
-                "strict",
-                "title",
-                "additionalProperties",
-            ):
-                yield from _words(value, depth + 1)
-    elif isinstance(doc, list):
-        for value in doc:
-            yield from _words(value, depth + 1)
-    elif isinstance(doc, str):
-        yield doc
-
-
-def _fields(doc: Any, depth: int = 0) -> int:
-    """How many properties a schema has, nested ones included."""
-    if depth > 12:
-        return 0
-    if isinstance(doc, list):
-        return sum(_fields(value, depth + 1) for value in doc)
-    if not isinstance(doc, dict):
-        return 0
-    found = doc.get("properties")
-    own = len(found) if isinstance(found, dict) else 0
-    return own + sum(_fields(value, depth + 1) for value in doc.values())

@@ -30,8 +30,8 @@ EXACT = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Models that count alike. `known`: weights that aren't fitted, because the format is known. `fitted`: there
-    are priors for it, not only the general ones."""
+    """Models that count alike. `known`: weights that the format itself tells. `fitted`: there are priors for
+    the group, not only the general ones."""
 
     name: str
     model: re.Pattern[str]
@@ -52,12 +52,17 @@ class _Priors(msgspec.Struct):
     groups: dict[str, dict[str, tuple[float, float]]]
 
 
+def read_priors() -> bytes:
+    """The fitted priors as they stand in the package."""
+    return resources.files(__package__).joinpath("priors.json").read_bytes()
+
+
 @lru_cache(maxsize=1)
 def groups() -> tuple[Group, ...]:
     """The table, with its priors."""
     package = resources.files(__package__)
     rows = tomllib.loads(package.joinpath("groups.toml").read_text(encoding="utf-8"))["group"]
-    fitted = msgspec.json.decode(package.joinpath("priors.json").read_bytes(), type=_Priors)
+    fitted = msgspec.json.decode(read_priors(), type=_Priors)
     return tuple(_group(row, fitted) for row in rows)
 
 

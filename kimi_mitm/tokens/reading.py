@@ -2,12 +2,14 @@
 
 A body is split into slices; a running hash names every prefix of its messages. The counts of the longest
 known prefix are taken as they are, those of further messages from the cache by digest, and only the rest is
-tokenized. So the next turn of a long conversation costs what its new messages cost.
+tokenized. Where the body begins with the bytes of an earlier one, its first messages aren't even split (see
+`resume`). So the next turn of a long conversation costs what its new messages cost.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,21 +17,23 @@ import xxhash
 
 from kimi_mitm.prompts import shape_of
 from kimi_mitm.prompts.shape import Shape, Slice, plain_bytes
-from kimi_mitm.tokens.features import NO_PARTS, ZERO, Dialect, Tally, Vector, merged
+from kimi_mitm.tokens.features import NO_PARTS, ZERO, Counted, Dialect, Tally, together
 from kimi_mitm.tokens.groups import Group, dialect_of, group_of
 from kimi_mitm.tokens.regressors import regressors, settings_of
+from kimi_mitm.tokens.resume import Start, Starts
 
-_Pair = tuple[Vector, Vector]
-_KEPT_TAIL = 4
+NOTHING = Counted(ZERO, NO_PARTS)
+_KEPT_TAIL = 8
+_COPIES = 8
 _KEPT_EVERY = 32
 _MARK = b'"cache_control"'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One request to be counted. `body` is decoded; `body_bytes` its full length where less of it is here.
-    `place` is who serves the model (`served_by`), or more exactly where (`vertex`). `conversation` names what
-    the exchange belongs to, for turns; None lets the messages decide."""
+    `served_by` and `host` say where the model runs: the same model counts differently at two places.
+    `conversation` names what the exchange belongs to, for turns; None lets the messages decide."""
 
     provider: str
     wire_format: str
@@ -37,11 +41,11 @@ class Call:
     model: str | None = None
     family: str = "unknown"
     served_by: str | None = None
+    host: str | None = None
     hidden: frozenset[str] = frozenset()
     conversation: str | None = None
     previous_response_id: str | None = None
     body_bytes: int | None = None
-    host: str | None = None
 
     @property
     def place(self) -> str:
@@ -51,26 +55,24 @@ class Call:
         return self.served_by or self.provider
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What was counted of a request. `chain[i]` names the first i + 1 messages, `head` the tools and system
-    prompt before them; `cut` says that some text was too long for the budget."""
+    """What was counted of a request. `chain[i]` names the first i + 1 messages, `head` all that stands
+    beside the messages; `cut` says that some text was too long for the budget."""
 
     group: Group
-    counts: Vector
-    parts: Vector
+    dialect: Dialect
+    counted: Counted
+    beside: Counted
     settings: frozenset[str]
     head: bytes
     chain: tuple[bytes, ...]
-    shape: Shape
-    messages: tuple[Slice, ...]
-    first: _Pair
     cut: bool
 
-    @property
-    def x(self) -> dict[str, float]:
-        """The regressors."""
-        return regressors(self.counts, self.settings, self.group.none_drops_tools)
+    def regressors(self, counted: Counted | None = None) -> dict[str, float]:
+        """The regressors of the whole prompt, or of other counts under the same settings."""
+        counts = (counted or self.counted).counts
+        return regressors(counts, self.settings, self.group.none_drops_tools)
 
 
 class Cache(OrderedDict[Any, Any]):
@@ -97,121 +99,117 @@ class Reader:
     """Counts requests. `budget`: how many characters of one request may be tokenized."""
 
     def __init__(self, budget: int = 4_000_000, slices: int = 8192, prefixes: int = 2048) -> None:
-        self._budget = budget
-        self._slices = Cache(slices)
-        self._prefixes = Cache(prefixes)
+        self.budget = budget
+        self.slices = Cache(slices)
+        self.prefixes = Cache(prefixes)
+        self.starts = Starts()
 
     def read(self, call: Call) -> Observed:
         """Counts a request; whatever the body is, it doesn't raise."""
         shape = shape_of(call.wire_format, call.body)
-        group = group_of(call.family, call.model or "", call.wire_format, call.place, shape.name)
-        dialect = dialect_of(group, call.model or "")
-        pieces = shape.split(call.body)
-        marked = _MARK in call.body
-        heads = [piece for piece in pieces if piece.section in ("tools", "system")]
-        tails = [piece for piece in pieces if piece.section in ("schema", "settings")]
-        messages = tuple(piece for piece in pieces if piece.section == "message")
-        work = _Work(self, shape, dialect, self._budget)
-        first = (ZERO, NO_PARTS)
+        model = call.model or ""
+        group = group_of(call.family, model, call.wire_format, call.place, shape.name)
+        dialect = dialect_of(group, model)
+        work = _Work(self, shape, dialect)
+        start, rest = self.starts.find(work.seed, call.body) or (None, call.body)
+        if start and start.names[-1] not in self.prefixes:
+            start, rest = None, call.body
+        marked = _MARK in rest
+        pieces = shape.split(rest)
+        first = next((i for i, piece in enumerate(pieces) if piece.section == "message"), len(pieces))
+        last = next((i for i in range(len(pieces), first, -1) if pieces[i - 1].section == "message"), first)
+        messages, others = pieces[first:last], pieces[:first] + pieces[last:]
         head = xxhash.xxh3_128()
-        for piece in heads:
+        beside = NOTHING
+        for piece in others:
             head.update(plain_bytes(piece.raw) if marked else piece.raw)
-            first = _sum(first, work.tally(piece))
-        total, chain = work.walk(messages, marked)
-        total = _sum(_sum(first, total), work.tail(tails))
+            if piece.section != "settings":
+                beside = together(beside, work.tally(piece))
+        counted, chain = work.walk(messages, marked, start, call.body)
         return Observed(
             group=group,
-            counts=total[0],
-            parts=total[1],
-            settings=settings_of((*tails, *(piece for piece in heads if piece.section == "tools"))),
+            dialect=dialect,
+            counted=together(beside, counted),
+            beside=beside,
+            settings=settings_of(piece for piece in others if piece.section != "system"),
             head=head.digest(),
             chain=chain,
-            shape=shape,
-            messages=messages,
-            first=first,
             cut=work.cut,
         )
 
-    def prefix(self, observed: Observed, dialect: Dialect, length: int) -> _Pair:
-        """Counts of the head and the first `length` messages."""
-        known = self._prefixes.get(observed.chain[length - 1]) if length else (ZERO, NO_PARTS)
-        if known is None:
-            work = _Work(self, observed.shape, dialect, self._budget)
-            known, _ = work.walk(observed.messages[:length], marked=True)
-        return _sum(observed.first, known)
+    def prefix(self, observed: Observed, length: int) -> Counted:
+        """Counts of the first `length` messages and of what stands beside them; by proportion where they
+        aren't known any more."""
+        known = self.prefixes.get(observed.chain[length - 1]) if length else NOTHING
+        if known is not None:
+            return together(observed.beside, known)
+        share = length / len(observed.chain)
+        return Counted(tuple(share * count for count in observed.counted.counts), observed.counted.parts)
 
 
 class _Work:
     """The counting of one request."""
 
-    def __init__(self, reader: Reader, shape: Shape, dialect: Dialect, budget: int) -> None:
-        self._slices = reader._slices
-        self._prefixes = reader._prefixes
+    def __init__(self, reader: Reader, shape: Shape, dialect: Dialect) -> None:
+        self._slices = reader.slices
+        self._prefixes = reader.prefixes
+        self._starts = reader.starts
         self._shape = shape
         self._dialect = dialect
-        self._seed = hash((shape.name, dialect)) & 0xFFFFFFFFFFFFFFFF
-        self.budget = budget
+        self.seed = hash((shape.name, dialect)) & 0xFFFFFFFFFFFFFFFF
+        self._budget = reader.budget
         self.cut = False
 
-    def tally(self, piece: Slice) -> _Pair:
+    def tally(self, piece: Slice) -> Counted:
         """Counts of one slice."""
-        key = (self._seed, piece.digest)
+        key = (self.seed, piece.section, piece.digest)
         if (known := self._slices.touch(key)) is not None:
-            return _dense(known)
-        tally = Tally(self._dialect, self.budget)
+            return _dense(*known)
+        tally = Tally(self._dialect, self._budget)
         tally.add(self._shape.messages(piece))
-        pair = tuple(tally.counts), tuple(tally.parts)
+        counted = tally.counted()
         if tally.budget < 0:
             self.cut = True
         else:
-            self._slices[key] = _sparse(pair)
-        self.budget = max(0, tally.budget)
-        return pair
+            self._slices[key] = (_sparse(counted.counts), _sparse(counted.parts), counted.media)
+        self._budget = max(0, tally.budget)
+        return counted
 
-    def tail(self, pieces: list[Slice]) -> _Pair:
-        """Counts of schemas; settings count nothing."""
-        total = (ZERO, NO_PARTS)
-        for piece in pieces:
-            if piece.section == "schema":
-                total = _sum(total, self.tally(piece))
-        return total
-
-    def walk(self, messages: tuple[Slice, ...], marked: bool) -> tuple[_Pair, tuple[bytes, ...]]:
-        """Counts of the messages, and the names of all their prefixes."""
-        running = xxhash.xxh3_128(seed=self._seed)
-        update, digest = running.update, running.digest
-        chain: list[bytes] = []
-        for piece in messages:
-            update(plain_bytes(piece.raw) if marked else piece.raw)
-            chain.append(digest())
-        known, total = 0, (ZERO, NO_PARTS)
-        for length in range(len(chain), 0, -1):
-            if (found := self._prefixes.touch(chain[length - 1])) is not None:
+    def walk(
+        self, messages: list[Slice], marked: bool, start: Start | None, body: bytes
+    ) -> tuple[Counted, tuple[bytes, ...]]:
+        """Counts of the messages, and the names of all their prefixes. `messages` are those after `start`."""
+        running = start.running.copy() if start else xxhash.xxh3_128(seed=self.seed)
+        offset = start.count if start else 0
+        fresh: list[bytes] = []
+        runnings: list[Any] = []
+        restless = len(messages) - _COPIES
+        for place, piece in enumerate(messages):
+            running.update(plain_bytes(piece.raw) if marked else piece.raw)
+            fresh.append(running.digest())
+            runnings.append(running.copy() if place >= restless else None)
+        names = (start.names if start else ()) + tuple(fresh)
+        known, total = 0, NOTHING
+        for length in range(len(names), 0, -1):
+            if (found := self._prefixes.touch(names[length - 1])) is not None:
                 known, total = length, found
                 break
-        for length in range(known + 1, len(chain) + 1):
-            total = _sum(total, self.tally(messages[length - 1]))
-            if not self.cut and (length > len(chain) - _KEPT_TAIL or length % _KEPT_EVERY == 0):
-                self._prefixes[chain[length - 1]] = total
-        return total, tuple(chain)
+        for length in range(known + 1, len(names) + 1):
+            total = together(total, self.tally(messages[length - 1 - offset]))
+            if not self.cut and (length > len(names) - _KEPT_TAIL or length % _KEPT_EVERY == 0):
+                self._prefixes[names[length - 1]] = total
+        if not self.cut:
+            self._starts.keep(self.seed, body, self._shape, messages, start, names, runnings, marked)
+        return total, names
 
 
-def _sum(total: _Pair, more: _Pair) -> _Pair:
-    parts = tuple(a + b for a, b in zip(total[1], more[1], strict=True))
-    return merged(total[0], more[0]), parts
+def _sparse(vector: Iterable[float]) -> tuple[tuple[int, float], ...]:
+    return tuple((place, value) for place, value in enumerate(vector) if value)
 
 
-_Sparse = tuple[tuple[tuple[int, float], ...], tuple[tuple[int, float], ...]]
-
-
-def _sparse(pair: _Pair) -> _Sparse:
-    counts, parts = (tuple((i, value) for i, value in enumerate(vector) if value) for vector in pair)
-    return counts, parts
-
-
-def _dense(known: _Sparse) -> _Pair:
-    counts, parts = list(ZERO), list(NO_PARTS)
-    for vector, cells in ((counts, known[0]), (parts, known[1])):
+def _dense(counts: Any, parts: Any, media: Any) -> Counted:
+    full_counts, full_parts = list(ZERO), list(NO_PARTS)
+    for vector, cells in ((full_counts, counts), (full_parts, parts)):
         for place, value in cells:
             vector[place] = value
-    return tuple(counts), tuple(parts)
+    return Counted(tuple(full_counts), tuple(full_parts), media)

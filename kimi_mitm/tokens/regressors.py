@@ -53,6 +53,10 @@ def settings_of(pieces: Iterable[Slice]) -> frozenset[str]:
     """What the request's settings say that changes how many tokens the provider adds."""
     found: set[str] = set()
     for piece in pieces:
+        if piece.section == "tools":
+            if bytes(piece.raw).strip() == b"[]":
+                found.add("empty_tools")
+            continue
         doc = decode(piece.raw)
         if piece.key in ("tool_choice", "function_call", "toolConfig", "tool_config"):
             found |= _tool_choice(doc)
@@ -65,8 +69,6 @@ def settings_of(pieces: Iterable[Slice]) -> frozenset[str]:
             and "json" in str(doc)[:300]
         ):
             found.add("json_mode")
-        elif piece.section == "tools" and doc == []:
-            found.add("empty_tools")
     return frozenset(found)
 
 

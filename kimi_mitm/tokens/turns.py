@@ -1,11 +1,21 @@
-"""What of a prompt is new since the previous exchange of its conversation."""
+"""What of a prompt is new since the previous exchange of its conversation, and what was answered before.
+
+Both look for the longest common prefix of messages: a prompt that was shortened, or changed in the middle, is
+history only up to the change.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from kimi_mitm.tokens.reading import Cache, Observed
 
 NOISE_SHARE = 0.7
 NOISE_TOKENS = 10_000
+_CONVERSATIONS = 256
+_RECENT = 4
+_NAME_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +26,81 @@ class Turn:
     delta_tokens: int
     history_ratio: float
     is_noise: bool
+
+
+def turn(total: int, history: float) -> Turn:
+    """The turn of a prompt of `total` tokens of which `history` were there before."""
+    history = max(0.0, min(history, float(total)))
+    ratio = history / total if total else 0.0
+    return Turn(round(total - history), round(ratio, 4), ratio > NOISE_SHARE and total > NOISE_TOKENS)
+
+
+@dataclass(slots=True)
+class Exchanged:
+    """One exchange of a conversation: its messages by the names of their prefixes, and the tokens that its
+    prompt turned out to have."""
+
+    names: bytes
+    length: int
+    tokens: int | None = None
+
+    def common(self, other: Exchanged) -> int:
+        """How many messages both begin with."""
+        low, high = 0, min(self.length, other.length)
+        while low < high:  # prefix names agree up to one place and differ beyond it
+            middle = (low + high + 1) // 2
+            end = middle * _NAME_BYTES
+            if self.names[end - _NAME_BYTES : end] == other.names[end - _NAME_BYTES : end]:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+
+class Conversations:
+    """The last exchanges of the conversations that went on most recently."""
+
+    def __init__(self) -> None:
+        self._recent = Cache(_CONVERSATIONS)
+
+    def enter(self, name: str | None, observed: Observed) -> tuple[Exchanged, Exchanged | None, int]:
+        """Enters an exchange; gives it, the earlier one that it continues best, and the messages both
+        begin with."""
+        chain = observed.chain
+        now = Exchanged(b"".join(link[:_NAME_BYTES] for link in chain), len(chain))
+        key = name if name is not None else (chain[0] if chain else None)
+        if key is None:
+            return now, None, 0
+        earlier: list[Exchanged] = self._recent.touch(key) or []
+        best = max(earlier, key=now.common, default=None)
+        common = now.common(best) if best else 0
+        self._recent[key] = [*earlier, now][-_RECENT:]
+        return now, best, common
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A prompt that was answered: what was counted of it, and the tokens reported."""
+
+    x: Mapping[str, float]
+    tokens: int
+
+
+class Anchors:
+    """Answered prompts, to be found again as the beginning of later ones."""
+
+    def __init__(self, limit: int = 1024) -> None:
+        self._kept = Cache(limit)
+
+    def keep(self, model: str, observed: Observed, x: Mapping[str, float], tokens: int) -> None:
+        """Remembers an answered prompt."""
+        if observed.chain:
+            self._kept[(model, observed.head, observed.chain[-1])] = Anchor(x, tokens)
+
+    def find(self, model: str, observed: Observed) -> Anchor | None:
+        """The longest answered prompt that this one begins with, under the same tools and settings."""
+        head = observed.head
+        for name in reversed(observed.chain):
+            if (found := self._kept.get((model, head, name))) is not None:
+                return found  # type: ignore[no-any-return]
+        return None
