@@ -25,9 +25,9 @@ from kimi_mitm.settings import Settings
 
 log = logging.getLogger(__name__)
 
-QUEUE_LIMIT = 32 * 1024 * 1024
+QUEUE_LIMIT = 12 * 1024 * 1024
 """Bytes that may wait for the engine. Beyond it bodies are dropped and counted, rows never."""
-HURRY_ABOVE = 4 * 1024 * 1024
+HURRY_ABOVE = 2 * 1024 * 1024
 """From here on the engine is asked to estimate by length instead of counting."""
 COMMAND: Sequence[str] = (sys.executable, "-m", "kimi_mitm.engine")
 BACKOFF_S: Sequence[float] = (0.5, 1, 2, 5, 10, 30, 60)

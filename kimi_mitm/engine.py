@@ -27,7 +27,9 @@ from kimi_mitm.outbox import Outbox
 log = logging.getLogger(__name__)
 
 _WAITING = 256
-"""Updates that may wait for the loop; beyond it the intake waits, then the pipe, then the recorder."""
+_WAITING_BYTES = 4 * 1024 * 1024
+"""News, and bytes of bodies with it, that may wait for the loop; beyond that the intake waits, then the
+pipe, then the recorder."""
 
 _GATHER_S = 0.05
 """At least so long between two batches: what comes alone is handled at once, a flood by the batch."""
@@ -42,7 +44,8 @@ class Engine:
         self._hello = hello
         self._source = source
         self._outbox = outbox
-        self._room = threading.BoundedSemaphore(_WAITING)
+        self._room = threading.Condition()
+        self._waiting_bytes = 0
         self._news: deque[News] = deque()
         self._some = asyncio.Event()
         self._awake = False
@@ -81,18 +84,27 @@ class Engine:
         except Exception as e:
             desk.faulty(e)
         finally:
-            for _ in news:
-                self._room.release()
+            with self._room:
+                self._waiting_bytes -= sum(map(_weight, news))
+                self._room.notify_all()
         return going_on
 
     def _emit(self, news: News) -> None:
         """Called in the intake's thread. Waking the loop is a system call: only an idle one is woken."""
         assert self._loop is not None
-        self._room.acquire()
+        weight = _weight(news)
+        with self._room:
+            self._room.wait_for(lambda: self._has_room(weight))
+            self._waiting_bytes += weight
         self._news.append(news)
         if not self._awake:
             self._awake = True
             self._loop.call_soon_threadsafe(self._some.set)
+
+    def _has_room(self, weight: int) -> bool:
+        if not self._news:
+            return True
+        return len(self._news) < _WAITING and self._waiting_bytes + weight <= _WAITING_BYTES
 
     def _take_in(self, intake: Intake) -> None:
         try:
@@ -109,6 +121,11 @@ class Engine:
             self._outbox.put(link.Word(text=f"the link broke: {e}", level="warning"))
         intake.end_all(time.time(), "the proxy ended before the answer did")
         self._emit(link.Stop())
+
+
+def _weight(news: News) -> int:
+    """Bytes of the body that news holds on to."""
+    return len(news.draft.body or b"") if isinstance(news, Update) else 0
 
 
 def main() -> int:
