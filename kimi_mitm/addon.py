@@ -181,6 +181,8 @@ class KimiMitm(Hooks):
         match message:
             case link.Note():
                 self.annotator.apply(message)
+                if message.settled and self.recorder is not None:
+                    self.recorder.settled(message.flow_id)
             case link.Ready():
                 self.control.opened(message.control)
                 if self._file:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kimi_mitm import link
 
 if TYPE_CHECKING:
-    from mitmproxy import http
+    from mitmproxy import http, websocket
 
 KEEP_BODY = 16 * 1024 * 1024
 """Answer bytes of one exchange kept for mitmproxy's own views and files."""
@@ -65,6 +65,7 @@ class Capture:
         "over",
         "pieces",
         "quiet",
+        "request",
         "resent",
         "sent",
         "size",
@@ -77,6 +78,7 @@ class Capture:
         opened: link.Opened,
         budget: Budget,
         flow: http.HTTPFlow | None = None,
+        request: bytes | None = None,
         *,
         quiet: bool = False,
         full: Callable[[Capture], object] = _nobody,
@@ -85,6 +87,7 @@ class Capture:
     ) -> None:
         self.opened = opened
         self.flow = flow
+        self.request = request
         self.quiet = quiet
         self.answered: link.Answered | None = None
         self.pieces: list[bytes] = []
@@ -138,19 +141,32 @@ class Capture:
         """The whole answer as it was on the wire, None when it was too long to keep."""
         return None if self.over else b"".join(self.pieces)
 
-    def again(self) -> None:
-        """Has everything that is still here sent once more."""
+    def whole(self, body: bytes, at: float) -> None:
+        """The body came in one piece at that time, not through the tap."""
+        self._clock = lambda: at
+        self.tap(body)
+
+    def story(self) -> list[tuple[link.Upward, list[bytes]]]:
+        """Everything that is still known of it, from its beginning, as frames to be sent once more."""
+        frames: list[tuple[link.Upward, list[bytes]]] = [
+            (self.opened, [self.request] if self.request else [])
+        ]
+        if self.answered:
+            frames.append((self.answered, []))
+        socket = self.flow.websocket if self.flow else None
+        frames += [(said(self.opened.n, m), [m.content]) for m in (socket.messages if socket else ())]
         self.sent = 0
-        self.resent += 1
+        taken = self.take()
+        return [*frames, taken] if taken else frames
 
     def release(self) -> None:
         """Forgets the bytes; to be called once at the end."""
         self.finished = True
         self._budget.held -= sum(map(len, self.pieces)) + self.socket_bytes
         self.pieces, self.times, self.sent, self.socket_bytes = [], [], 0, 0
-        self.flow = None
+        self.flow = self.request = None
 
-    def said(self, size: int) -> bool:
+    def crowded(self, size: int) -> bool:
         """A WebSocket message of this size is kept by mitmproxy; True when the older ones must go."""
         self.socket_bytes += size
         self._budget.held += size
@@ -171,3 +187,8 @@ class Capture:
         self._budget.held -= sum(map(len, self.pieces[:count]))
         del self.pieces[:count], self.times[:count]
         self.sent = 0
+
+
+def said(n: int, message: websocket.WebSocketMessage) -> link.Said:
+    """A WebSocket's message as a frame."""
+    return link.Said(n=n, at=message.timestamp, from_client=message.from_client, text=message.is_text)

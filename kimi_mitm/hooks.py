@@ -106,7 +106,7 @@ class Hooks:
         if capture is None:
             return None
         self.recorder.message(flow, capture)
-        if flow.live and capture.said(len(flow.websocket.messages[-1].content)):
+        if flow.live and capture.crowded(len(flow.websocket.messages[-1].content)):
             del flow.websocket.messages[:-1]
         return self._pause()
 
@@ -152,7 +152,7 @@ class Hooks:
         if response is not None:
             content = response.raw_content
             if not capture.size and content:
-                recorder.whole(capture, content, ended or time.time())
+                capture.whole(content, ended or time.time())
             elif content is None:
                 response.raw_content = capture.body()
             unread.untap(response)

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kimi_mitm import exchange_id, link, recognise, redact, sieve
-from kimi_mitm.capture import Budget, Capture
+from kimi_mitm.capture import Budget, Capture, said
 from kimi_mitm.child import Child
 from kimi_mitm.outbox import Frame
 from kimi_mitm.people import Run
+from kimi_mitm.recent import Recent, Story
 from kimi_mitm.records import Operation
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Recorder:
         self._live: dict[str, Capture] = {}
         self._ticking: asyncio.TimerHandle | None = None
         self._said_losses = link.Lost(bodies=0, frames=0, hurried=0, restarts=0)
+        self._recent = Recent()
         self.budget = Budget()
 
     def place(self, request: http.Request, kept: Mapping[str, str]) -> Place:
@@ -119,7 +121,7 @@ class Recorder:
         opened = self._opened(flow, asked, body, size)
         self._child.hurried += opened.hurry
         unreadable = asked.candidate.certain and asked.candidate.wire_format is None
-        capture = Capture(opened, self.budget, flow, quiet=unreadable, full=self._send_pieces)
+        capture = Capture(opened, self.budget, flow, body, quiet=unreadable, full=self._send_pieces)
         self._live[flow.id] = capture
         self._send_opening(capture, body)
         if self._ticking is None:
@@ -138,23 +140,11 @@ class Recorder:
         )
         self._child.put(capture.answered, wake=False)
 
-    def whole(self, capture: Capture, body: bytes, at: float) -> None:
-        """The answer's body came in one piece, not through the tap."""
-        frame = link.Pieces(n=capture.opened.n, times=[at], sizes=[len(body)])
-        if not self._child.put(frame, [body]):
-            capture.missed(len(body))
-
     def message(self, flow: http.HTTPFlow, capture: Capture) -> None:
         """A WebSocket message passed."""
         assert flow.websocket is not None
         message = flow.websocket.messages[-1]
-        said = link.Said(
-            n=capture.opened.n,
-            at=message.timestamp,
-            from_client=message.from_client,
-            text=message.is_text,
-        )
-        if not self._child.put(said, [message.content]):
+        if not self._child.put(said(capture.opened.n, message), [message.content]):
             capture.missed(len(message.content))
 
     def end(self, capture: Capture, at: float, error: str | None) -> None:
@@ -162,9 +152,16 @@ class Recorder:
         if capture.finished:
             return
         self._send_pieces(capture, wake=False)
-        self._child.put(link.Ended(n=capture.opened.n, at=at, error=error, lost=capture.lost))
+        ended = link.Ended(n=capture.opened.n, at=at, error=error, lost=capture.lost)
+        self._child.put(ended)
+        if not capture.over and not capture.quiet:
+            self._recent.keep(capture.opened.flow_id, [*capture.story(), (ended, [])])
         self._live.pop(capture.opened.flow_id, None)
         capture.release()
+
+    def settled(self, flow_id: str) -> None:
+        """The engine has recorded the exchange of this flow."""
+        self._recent.settled(flow_id)
 
     def forget(self, flow: http.HTTPFlow) -> None:
         """The flow is over and was no LLM exchange."""
@@ -182,33 +179,28 @@ class Recorder:
         return [c for c in self._live.values() if c.opened.conn == connection]
 
     def again(self, unread: Sequence[Frame]) -> None:
-        """An engine died. What is under way is told from its beginning, and of what it had not read, what
-        is complete."""
-        live = {capture.opened.n for capture in self._live.values()}
-        told = {head.n for head, _, _ in unread if isinstance(head, link.Opened)} - live
+        """An engine died. What it had not said to have recorded is told again from its beginning."""
+        recent = {head.n for story in self._recent.stories() for head, _ in story if hasattr(head, "n")}
+        known = recent | {c.opened.n for c in self._live.values()}
+        complete = {head.n for head, _, _ in unread if isinstance(head, link.Opened)} - known
         for head, payload, _ in unread:
-            if getattr(head, "n", None) in told or isinstance(head, link.Gone | link.Tls):
+            if getattr(head, "n", None) in complete or isinstance(head, link.Gone | link.Tls):
                 self._child.put(head, payload)  # type: ignore[arg-type]  # it was put once before
+        for story in self._recent.stories():
+            self._tell(story)
         for capture in list(self._live.values()):
-            capture.again()
+            capture.resent += 1
+            if capture.over:
+                capture.lost = capture.size - sum(map(len, capture.pieces))
             if capture.resent <= _MOST_RESENT:
-                self._tell_again(capture)
+                self._tell(capture.story())
 
-    def _tell_again(self, capture: Capture) -> None:
-        flow = capture.flow
-        self._send_opening(capture, flow.request.raw_content if flow else None)
-        if capture.answered:
-            self._child.put(capture.answered)
-        if flow is not None and flow.websocket is not None:
-            for message in flow.websocket.messages:
-                said = link.Said(
-                    n=capture.opened.n,
-                    at=message.timestamp,
-                    from_client=message.from_client,
-                    text=message.is_text,
-                )
-                self._child.put(said, [message.content])
-        self._send_pieces(capture)
+    def _tell(self, story: Story) -> None:
+        for head, payload in story:
+            if self._child.put(head, payload) or not payload:
+                continue
+            if isinstance(head, link.Opened):
+                self._child.put(_dropped(head))
 
     def _look(self, request: http.Request, kept: Mapping[str, str]) -> Place:
         host = request.pretty_host
@@ -258,7 +250,7 @@ class Recorder:
 
     def _send_opening(self, capture: Capture, body: bytes | None) -> None:
         if not self._child.put(capture.opened, [body] if body else ()) and body:
-            self._child.put(msgspec.structs.replace(capture.opened, body="dropped", hurry=True))
+            self._child.put(_dropped(capture.opened))
 
     def _send_pieces(self, capture: Capture, *, wake: bool = True) -> None:
         taken = capture.take()
@@ -274,6 +266,10 @@ class Recorder:
             self._said_losses = losses
         if self._live:
             self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+
+def _dropped(opened: link.Opened) -> link.Opened:
+    return msgspec.structs.replace(opened, body="dropped", hurry=True)
 
 
 def _clean(text: str) -> str:

@@ -69,6 +69,35 @@ async def plain(authority: Authority) -> AsyncIterator[Upstream]:
 
 
 @pytest.fixture
+async def live(
+    authority: Authority,
+    confdir: Path,
+    upstream: Upstream,
+    plain: Upstream,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., contextlib.AbstractAsyncContextManager[Proxy]]:
+    """A proxy whose engine is a real process; its database is `kimi.db` in `tmp_path`."""
+    from rig.live import Listening
+    from rig.proxy import running
+
+    monkeypatch.setattr("kimi_mitm.addon._stopping", None)
+    monkeypatch.setattr("kimi_mitm.child.BACKOFF_S", (0.01,))
+
+    def start(*before: object, **settings: Any) -> contextlib.AbstractAsyncContextManager[Proxy]:
+        settings = {
+            "ssl_verify_upstream_trusted_ca": str(authority.pem),
+            "kimi_db": str(tmp_path / "kimi.db"),
+            "kimi_archive_dir": str(tmp_path / "users"),
+            **settings,
+        }
+        ports = {443: upstream.port, 80: plain.port}
+        return running(confdir, ports, *before, addon=Listening(), **settings)
+
+    return start
+
+
+@pytest.fixture
 async def proxy(
     authority: Authority, confdir: Path, upstream: Upstream, plain: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Running]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = ROOT / "addons" / "kimi.py"
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 class Mitmdump:
@@ -62,6 +62,18 @@ class Mitmdump:
             self.lines.append(line.decode(errors="replace").rstrip())
             self._more.set()
         self._more.set()
+
+
+def leading(folder: Path, authority: Path, ports: dict[int, int]) -> list[str]:
+    """Arguments that lead connections to a test's upstreams, by port; names in SNI and Host stay."""
+    script = folder / "redirect.py"
+    script.write_text(
+        f"PORTS = {ports!r}\n"
+        "def server_connect(data):\n"
+        "    if data.server.address and data.server.address[1] in PORTS:\n"
+        "        data.server.address = ('127.0.0.1', PORTS[data.server.address[1]])\n"
+    )
+    return ["-s", str(script), "--set", f"ssl_verify_upstream_trusted_ca={authority}"]
 
 
 @contextlib.asynccontextmanager

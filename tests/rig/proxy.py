@@ -76,9 +76,7 @@ class Proxy:
 
     def client(self, user: str | None = None, **more: Any) -> httpx.AsyncClient:
         """A client of this proxy, without environment or limits of its own."""
-        url = self.url if user is None else self.url.replace("://", f"://{user}:secret@")
-        more.setdefault("verify", self.trusting())
-        return httpx.AsyncClient(proxy=url, trust_env=False, timeout=DEADLINE_S, **more)
+        return client_of(self.port, self._ca.parent, user, **more)
 
     async def tunnel(self, host: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A TLS connection to a host through the proxy, on which a test sends its own bytes."""
@@ -95,6 +93,14 @@ class Proxy:
             writer.close()
             raise ConnectionRefusedError(head.decode())
         return reader, writer
+
+
+def client_of(port: int, confdir: Path, user: str | None = None, **more: Any) -> httpx.AsyncClient:
+    """A client of the proxy on that port; `user` may be a name, or name and password."""
+    name = "" if user is None else f"{user if ':' in user else f'{user}:secret'}@"
+    more.setdefault("verify", ssl.create_default_context(cafile=str(confdir / "mitmproxy-ca-cert.pem")))
+    proxy = f"http://{name}127.0.0.1:{port}"
+    return httpx.AsyncClient(proxy=proxy, trust_env=False, timeout=DEADLINE_S, **more)
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,47 @@
+"""Exchanges that ended, until the engine says that it has them: should it die, the next one is told."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+from kimi_mitm import link
+
+KEEP_BYTES = 8 * 1024 * 1024
+KEEP_COUNT = 512
+
+type Story = Sequence[tuple[link.Upward, Sequence[bytes]]]
+
+
+class Recent:
+    """The last exchanges' frames, bounded in bytes and number; the oldest go first."""
+
+    def __init__(self) -> None:
+        self._stories: OrderedDict[str, tuple[Story, int]] = OrderedDict()
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """Payload bytes kept."""
+        return self._size
+
+    def keep(self, flow_id: str, story: Story) -> None:
+        """An exchange of this flow has ended; one of the same flow before it is forgotten."""
+        self.settled(flow_id)
+        size = sum(len(piece) for _, payload in story for piece in payload)
+        if size > KEEP_BYTES:
+            return
+        self._stories[flow_id] = story, size
+        self._size += size
+        while self._size > KEEP_BYTES or len(self._stories) > KEEP_COUNT:
+            self.settled(next(iter(self._stories)))
+
+    def settled(self, flow_id: str) -> None:
+        """The engine has recorded it."""
+        _, size = self._stories.pop(flow_id, ((), 0))
+        self._size -= size
+
+    def stories(self) -> Iterator[Story]:
+        """What is kept, oldest first."""
+        for story, _ in list(self._stories.values()):
+            yield story
