@@ -26,7 +26,7 @@ from kimi_mitm.tokens.regression import Normal
 GENERAL: dict[str, tuple[float, float]] = {
     "text": (1.03, 0.12), "names": (1, 0.5), "call": (1, 0.3), "result": (1.03, 0.15), "tools": (0.9, 0.4),
     "tool_words": (0.1, 0.4), "n_tools": (6, 15), "n_fields": (1, 5), "schema": (0.6, 0.6), "schema_words": (0, 0.5),
-    "n_schema_fields": (0, 4), "any_schema": (20, 60), "const": (4, 10), "n_user": (4, 3), "n_assistant": (3, 3),
+    "n_schema_fields": (0, 4), "any_schema": (20, 60), "const": (4, 12), "n_user": (4, 3), "n_assistant": (3, 3),
     "n_system": (3, 3), "any_system": (0, 5), "n_call": (8, 8), "n_result": (6, 8), "n_parallel": (0, 6),
     "any_call": (0, 8), "digits": (0.1, 0.3), "wide": (0, 0.2), "blanks": (0, 0.1), "marks": (0, 0.08),
     "capitals": (0, 0.03), "any_tools": (80, 200), "tools_and_system": (0, 10), "required": (0, 12),
@@ -35,6 +35,7 @@ GENERAL: dict[str, tuple[float, float]] = {
     "n_cited": (0, 40), "image": (1, 0.3), "n_image": (0, 30), "pages": (1, 0.5), "n_pages": (0, 250), "n_file": (30, 60),
     "audio": (1, 0.4), "video": (1, 0.4), "thought": (0.9, 0.3), "opaque": (0.8, 0.4), "n_thought": (0, 15),
     "old_thought": (0.1, 0.3), "old_opaque": (0, 0.15), "n_old_thought": (0, 6),
+    "call_opaque": (0.8, 0.4), "old_call_opaque": (0.2, 0.3),
 }  # fmt: skip
 LOOSE = {name: Normal(*values) for name, values in GENERAL.items()}
 # How far one model may differ from its group's figures, as a share of the general spread.

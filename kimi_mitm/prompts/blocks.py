@@ -45,7 +45,8 @@ def _block(block: Block, kind: PartKind, depth: int) -> Iterator[Part]:
             return
     signature = text_at(block, "thoughtSignature")
     if signature:
-        yield Part(kind=PartKind.REASONING, size=len(signature))
+        call = "functionCall" if "functionCall" in block or "function_call" in block else None
+        yield Part(kind=PartKind.REASONING, size=len(signature), name=call)
     for key in block:
         if key in _KEYED:
             yield from _KEYED[key](block, kind, depth)

@@ -113,6 +113,7 @@ class Shape:
 
     def split(self, body: bytes) -> list[Slice]:
         """The body's slices: tools, system, messages in order, schema, settings."""
+        body = body.removeprefix(b"\xef\xbb\xbf")
         values = self._fast(body) or self._slow(body)
         if values is None:
             return [Slice("message", "", bytes(body))] if body.strip() else []

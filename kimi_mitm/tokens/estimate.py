@@ -21,7 +21,8 @@ _CONTEXTS = 1024
 _PLAIN = ("text", "names", "call", "result", "tools", "schema", "thought", "image", "pages", "audio", "video")
 _TEXT_ONLY = frozenset(
     ("text", "names", "const", "n_user", "n_system", "n_assistant", "any_system", "empty_tools",
-     "digits", "wide", "blanks", "marks", "capitals", "old_thought", "old_opaque", "n_old_thought")
+     "digits", "wide", "blanks", "marks", "capitals", "old_thought", "old_opaque", "n_old_thought",
+     "old_call_opaque")
 )  # fmt: skip
 
 

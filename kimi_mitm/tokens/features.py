@@ -24,9 +24,20 @@ COUNTS = (
     "n_schema_fields", "n_system", "n_user", "n_assistant", "n_call", "n_result", "n_parallel",
     "digits", "wide", "blanks", "marks", "capitals", "names",
     "image", "n_image", "pages", "n_pages", "n_file", "audio", "video",
-    "thought", "opaque", "n_thought", "old_thought", "old_opaque", "n_old_thought", "n_cited", "n_cut",
+    "thought", "opaque", "n_thought", "old_thought", "old_opaque", "n_old_thought", "call_opaque",
+    "old_call_opaque", "n_cited", "n_cut",
 )  # fmt: skip
 INDEX = {name: place for place, name in enumerate(COUNTS)}
+_N_USER, _N_RESULT = INDEX["n_user"], INDEX["n_result"]
+_RETIRING = tuple(
+    (INDEX[name], INDEX[old])
+    for name, old in (
+        ("thought", "old_thought"),
+        ("opaque", "old_opaque"),
+        ("n_thought", "n_old_thought"),
+        ("call_opaque", "old_call_opaque"),
+    )
+)
 # Text by where it stands; what isn't text is told by its own counts.
 PARTS = ("system", "user", "assistant", "tool_results", "memory")
 PART_INDEX = {name: place for place, name in enumerate(PARTS)}
@@ -120,7 +131,8 @@ class Tally:
 
     def _message(self, message: Message) -> None:
         section = _SECTION.get(message.role, "user")
-        calls = spoken = 0
+        calls = spoken = shown = 0
+        answers = any(part.kind is PartKind.TOOL_RESULT for part in message.parts)
         for group in _grouped(message.parts):
             kind = group[0].kind
             self._count("n_cited", sum(part.detail == "citations" for part in group))
@@ -135,10 +147,10 @@ class Tally:
                 self._thought(group[0])
             else:
                 self._medium(group[0])
-                spoken += message.role == "user"
+                shown += message.role == "user"
         if calls > 1:
             self._count("n_parallel", calls - 1)
-        if spoken or not message.parts:
+        if spoken or (shown and not answers) or not message.parts:
             name = f"n_{message.role}" if message.role in _SECTION and message.role != "tool" else "n_user"
             self._count(name)
 
@@ -175,6 +187,11 @@ class Tally:
         self._count("n_result")
 
     def _thought(self, part: Part) -> None:
+        if (
+            part.name == "functionCall"
+        ):  # Google signs calls, and counts these signatures by rules of their own
+            self._count("call_opaque", (part.size or 0) / 6)
+            return
         tokens = self._tokens(part.text)
         self._count("thought", tokens)
         self._count("opaque", (part.size or 0) / 6)
@@ -235,15 +252,11 @@ def together(total: Counted, slice_: Counted) -> Counted:
 def merged(total: Vector, slice_: Vector) -> Vector:
     """The counts of a prompt that goes on with one more slice. Providers drop the reasoning of earlier turns
     once the user speaks again; an answer to a tool call is no such turn."""
-    if slice_[INDEX["n_user"]] and not slice_[INDEX["n_result"]] and total[INDEX["n_thought"]]:
+    if slice_[_N_USER] and not slice_[_N_RESULT] and any(total[new] for new, _ in _RETIRING):
         counts = list(total)
-        for new, old in (
-            ("thought", "old_thought"),
-            ("opaque", "old_opaque"),
-            ("n_thought", "n_old_thought"),
-        ):
-            counts[INDEX[old]] += counts[INDEX[new]]
-            counts[INDEX[new]] = 0.0
+        for new, old in _RETIRING:
+            counts[old] += counts[new]
+            counts[new] = 0.0
         total = tuple(counts)
     return tuple(map(add, total, slice_))
 

@@ -1,8 +1,9 @@
 """Robust linear regression with a prior: few rows, few regressors, outliers among them; pure Python.
 
-Weights are the maximum a posteriori under independent normal priors and Student-t noise (iteratively
-reweighted least squares). The noise scale starts wide and narrows, so that rows that all contradict the prior
-move the weights, while a row that contradicts the other rows does not.
+Weights are the maximum a posteriori under independent Student-t priors and Student-t noise, by iteratively
+reweighted least squares. Both have long tails: a row that contradicts the others is taken for an outlier,
+and a constant that a provider adds may be far from what was believed, at the price of one surprise. The
+noise scale starts wide and narrows, so that rows that all contradict the prior move the weights.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 FREEDOM = 2.0
+PRIOR_FREEDOM = 3.0
 _PASSES = 9
 _STEADY_PASSES = 2
 
@@ -59,7 +61,14 @@ def fit(
     names = sorted({name for row in rows for name in row.x if name in prior})
     place = {name: i for i, name in enumerate(names)}
     means = [prior[name].mean for name in names]
-    precisions = [1.0 / prior[name].sd ** 2 for name in names]
+    precisions = [
+        (PRIOR_FREEDOM + 1)
+        / (
+            PRIOR_FREEDOM * prior[name].sd ** 2
+            + ((start or {}).get(name, prior[name].mean) - prior[name].mean) ** 2
+        )
+        for name in names
+    ]
     sparse = [[(place[name], value) for name, value in row.x.items() if name in place] for row in rows]
     variances = [noise(row.y, floor, share) ** 2 for row in rows]
     ages = [decay ** (len(rows) - 1 - i) for i in range(len(rows))]
@@ -74,6 +83,10 @@ def fit(
             for age, e, v in zip(ages, errors, variances, strict=True)
         ]
         weights = _solve(sparse, [row.y for row in rows], pulls, means, precisions)
+        precisions = [
+            (PRIOR_FREEDOM + 1) / (PRIOR_FREEDOM * prior[name].sd ** 2 + (weight - prior[name].mean) ** 2)
+            for name, weight in zip(names, weights, strict=True)
+        ]
         errors = [
             row.y - sum(weights[j] * v for j, v in cells) for row, cells in zip(rows, sparse, strict=True)
         ]
