@@ -9,7 +9,6 @@ What is here blocks, so it is for threads: `outbox` is the end that mitmproxy's 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from typing import IO, Any
 
 import msgspec
@@ -224,13 +223,6 @@ def frame_head(head: Message, payload_size: int) -> bytes:
     """A frame's beginning, up to its payload. Raises `ValueError` and the like on what can't be encoded."""
     encoded = _encoder.encode(head)
     return _LENGTHS.pack(len(encoded), payload_size) + encoded
-
-
-def write_frame(pipe: IO[bytes], head: Message, payload: Sequence[bytes] = ()) -> None:
-    """Writes one frame; raises `OSError` or `ValueError` (closed) when the other end is gone."""
-    write_all(pipe, frame_head(head, sum(map(len, payload))))
-    for piece in payload:
-        write_all(pipe, piece)
 
 
 def write_all(pipe: IO[bytes], data: bytes | bytearray) -> None:

@@ -127,3 +127,16 @@ async def running(
         await server.servers.update([])
         master.shutdown()
         await asyncio.wait_for(task, DEADLINE_S)
+
+
+async def reading(path: Path, confdir: Path, *before: object, **settings: Any) -> KimiMitm:
+    """Reads a flow or HAR file as `mitmdump -nr` does, and gives the addon once all is read."""
+    master = DumpMaster(options.Options(confdir=str(confdir)), with_termlog=False, with_dumper=False)
+    addon = KimiMitm()
+    master.addons.add(*before, addon)
+    chain = master.addons.chain  # scripts come before mitmproxy's own reader of files
+    chain[:] = [*chain[-len(before) - 1 :], *chain[: -len(before) - 1]]
+    given = {"kimi_control": "", "kimi_logs": "off", **settings}
+    master.options.update(rfile=str(path), server=False, **given)
+    await asyncio.wait_for(master.run(), 60)
+    return addon
