@@ -48,7 +48,7 @@ class KimiMitm(Hooks):
         self.settings: Settings | None = None
         self.gate = Gate()
         self.commands = Commands(self._ask, lambda: self.control.url)
-        self.addons = [View(self.annotator), self.commands]
+        self.addons = [View(self.annotator, lambda: self.offline), self.commands]
         self._problems: list[str] = []
         self._started: asyncio.Task[None] | None = None
         self._lean: Lean | None = None

@@ -82,15 +82,18 @@ class FlowFile:
         if ctx.options.save_stream_file:
             self._done_put_off = True
         else:
-            self._write_all()
+            for flow_id in list(self._waiting):
+                self._save.active_flows.add(self._taken(flow_id))
             Save.done(self._save)
 
     def _write(self, flow_id: str) -> None:
-        saved, timer = self._waiting.pop(flow_id, (None, None))
+        Save.save_flow(self._save, self._taken(flow_id))
+
+    def _taken(self, flow_id: str) -> http.HTTPFlow:
+        saved, timer = self._waiting.pop(flow_id)
         if timer:
             timer.cancel()
-        if saved is not None:
-            Save.save_flow(self._save, saved)
+        return saved
 
     def _write_all(self) -> None:
         for flow_id in list(self._waiting):

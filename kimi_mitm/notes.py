@@ -152,7 +152,7 @@ def short(tokens: int) -> str:
 
 def dollars(amount: Decimal) -> str:
     """Two significant digits below a dollar, cents above."""
-    if amount >= 1:
+    if amount >= Decimal("0.1"):
         return f"${amount:.2f}"
     return f"${amount:.2g}" if amount == 0 or amount >= Decimal("0.0001") else "<$0.0001"
 

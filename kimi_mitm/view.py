@@ -97,11 +97,12 @@ def _write(flow: http.HTTPFlow, note: link.Note) -> None:
 
 class View:
     """An addon beside the recorder's: the view LLM, mitmweb's comment column, and flow files that wait for
-    the annotator's figures."""
+    the annotator's figures. `offline` says whether flows are read from a file."""
 
     name = "kimi.view"
 
-    def __init__(self, annotator: Annotator) -> None:
+    def __init__(self, annotator: Annotator, offline: Callable[[], bool]) -> None:
+        self._offline = offline
         self._flow_file = FlowFile(annotator.awaits)
         annotator.settled = self._flow_file.settled
 
@@ -109,7 +110,7 @@ class View:
         contentviews.add(LLM())
 
     def running(self) -> None:
-        self._flow_file.start(offline=bool(ctx.options.rfile) and not ctx.options.server)
+        self._flow_file.start(offline=self._offline())
         if "web_columns" in ctx.options:
             _show_comments()
         if ctx.master.addons.get("view") is not None:
