@@ -43,7 +43,7 @@ def answer_lines(wire_format: str, data: bytes, *, status: int, headers: Mapping
         return _read(format, data, status, kept)
     document = _light_document(data)
     if document is not None:
-        return _read(format, document, status, kept)
+        return _read(format, document, status, kept, weight=len(data))
     head, tail = _ends(data)
     missing = len(data) - len(head) - len(tail)
     lines = _read(format, head, status, kept)
@@ -93,17 +93,20 @@ def lines_of(answer: Answer) -> list[str]:
     return lines
 
 
-def _read(format: Format, data: bytes, status: int, headers: Mapping[str, str]) -> list[str]:
+def _read(
+    format: Format, data: bytes, status: int, headers: Mapping[str, str], *, weight: int | None = None
+) -> list[str]:
+    """What is in `data`; `weight` is how long it was before it was lightened."""
     reader = AnswerReader(format, status, headers)
     reader.feed(data)
     answer = reader.finish()
     lines = lines_of(answer)
     if not lines and format.operation is Operation.EMBEDDINGS and isinstance(_decoded(data), dict | list):
-        lines.append(f"embeddings: {excerpt.size(len(data))} of vectors")
-    if not lines and not answer.response_id and not answer.response_model:
-        raise Unreadable(f"no {format.name} answer is in it")
+        lines.append(f"embeddings: {excerpt.size(weight or len(data))} of vectors")
     if not lines and reader.damaged:
         raise Unreadable("it is damaged, or not whole")
+    if not lines and not answer.response_id and not answer.response_model:
+        raise Unreadable(f"no {format.name} answer is in it")
     names = [name for name in (answer.response_model, answer.response_id) if name]
     if names:
         lines.insert(0, f"answer of: {' · '.join(names)}")

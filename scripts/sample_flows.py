@@ -90,7 +90,9 @@ class Recording:
         flow.timestamp_created = at
         names = {"host": host, "user-agent": agent, **(JSON_TYPE if body else {}), **(sent or {})}
         flow.request = http.Request.make(method, url, body, names)
-        flow.response = http.Response.make(status, answer, dict(got or JSON_TYPE))
+        flow.response = http.Response.make(status, b"", dict(got or JSON_TYPE))
+        flow.response.raw_content = answer
+        flow.response.headers["content-length"] = str(len(answer))
         flow.request.timestamp_start, flow.request.timestamp_end = at, at + 0.02
         flow.response.timestamp_start, flow.response.timestamp_end = at + 0.9, at + 4.2
         self.flows.append(flow)
