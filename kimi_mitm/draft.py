@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from kimi_mitm import clients, link, prices, providers, redact
+from kimi_mitm import clients, link, prices, prompts, providers, redact
+from kimi_mitm.prompts import Shape, Slice
 from kimi_mitm.records import (
     Answer,
+    Estimate,
     EstimateKind,
     Exchange,
     Operation,
+    PartKind,
     Problem,
     Reading,
     Request,
     Source,
     Usage,
 )
-from kimi_mitm.tokens import Call, Estimated, Estimator, estimate_by_length
+from kimi_mitm.tokens import Call, Estimated, Estimator, Turn, estimate_by_length
 from kimi_mitm.wire import FORMATS, read_request
 from kimi_mitm.wire.format import Format, Target, WireError
 
-NO_SUCH_MODEL = "unknown"
+_LOOK_BACK = 50
+"""Slices at a prompt's end among which the user's last words are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """An exchange, and what placing, counting and archiving it need to know beside the record.
 
-    `generates` is False for a warm-up. `pending`: a background answer that will be polled for.
+    `prompt` names the user's own last words, the same through an agent's whole loop. `slices` are the
+    request's body as `prompts` cuts it, in the shape `shape`.
     """
 
     exchange: Exchange
@@ -43,9 +49,13 @@ class Draft:
     estimated: Estimated | None = None
     answer: Answer | None = None
     response_headers: Mapping[str, str] = field(default_factory=dict)
+    shape: Shape | None = None
+    slices: Sequence[Slice] = ()
+    prompt: str | None = None
 
     @property
     def pending(self) -> bool:
+        """True for a background answer that will be polled for."""
         return self.answer is not None and self.answer.pending
 
 
@@ -73,7 +83,12 @@ def begin(
     fields = clients.body_fields(body or b"")
     client = clients.identify(opened.headers, fields, opened.host, opened.run_client)
     provider = providers.provider_of(request.model, served_by=opened.served_by, table=table)
-    warm_up = not request.generates
+    done = Operation.OTHER if not request.generates else (request.operation or operation)
+    side = clients.side_call(client, operation=operation, request=request, opening=fields.get("opening", ""))
+    window = prices.context_window(request.model, provider, opened.served_by)
+    estimate, estimated = None, None
+    if format is not None or done is not Operation.OTHER:
+        estimate, estimated = _estimate(opened, body, estimator, format_name or "", request, client, provider)
     exchange = Exchange(
         id=exchange_id or opened.exchange_id,
         flow_id=opened.flow_id,
@@ -86,19 +101,23 @@ def begin(
         served_by=opened.served_by,
         model=request.model,
         wire_format=format_name,
-        operation=Operation.OTHER if warm_up else (request.operation or operation),
-        side=clients.side_call(
-            client, operation=operation, request=request, opening=fields.get("opening", "")
-        ),
+        operation=done,
+        side=side,
         method=opened.method,
         url=opened.url,
         stream=request.stream,
         transport=transport,
-        context_window=prices.context_window(request.model, provider, opened.served_by),
-        notes=_notes(opened, client),
+        context_window=window,
+        context_percent=_percent(estimate.input_tokens if estimate else None, window),
+        notes=_notes(opened, client, estimate, dropped=body is None),
+        **(_estimate_fields(estimate, estimated) if estimate else {}),
     )
-    draft = Draft(exchange, opened, format, request, client, body)
-    return _estimated(draft, estimator)
+    shape = prompts.shape_of(format_name, body) if body and format_name else None
+    slices = shape.split(body) if shape and body else ()
+    prompt = None if side or client.turn_id else _last_words(shape, slices)
+    return Draft(
+        exchange, opened, format, request, client, body, estimated, shape=shape, slices=slices, prompt=prompt
+    )
 
 
 def complete(
@@ -135,31 +154,29 @@ def complete(
     return replace(draft, exchange=exchange, answer=answer, response_headers=response_headers or {})
 
 
-def with_usage(exchange: Exchange, usage: Usage) -> Exchange:
-    """The exchange with settled figures, and what follows from them: price and fill of the window."""
-    window = exchange.context_window
+def figures(exchange: Exchange, usage: Usage) -> dict[str, Any]:
+    """The fields of an exchange that settled figures make, the fill of the window among them."""
     shown = usage.input_tokens if usage.input_tokens is not None else exchange.estimated_input_tokens
-    return replace(
-        exchange,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        total_tokens=usage.total_tokens,
-        context_percent=round(100 * shown / window, 1) if window and shown is not None else None,
-    )
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "total_tokens": usage.total_tokens,
+        "context_percent": _percent(shown, exchange.context_window),
+    }
 
 
-def priced(exchange: Exchange, usage: Usage) -> Exchange:
-    """The exchange with its cost: what the provider stated, else its list price; None when there is none."""
+def price(exchange: Exchange, usage: Usage, *, is_estimated: bool) -> Decimal | None:
+    """What the exchange cost: what the provider stated, else its list price; None when there is none."""
     cost = usage.cost_usd
-    if cost is None and not exchange.is_estimated:
+    if cost is None and not is_estimated:
         for model in dict.fromkeys((exchange.response_model, exchange.model)):
             cost = cost or prices.cost(
                 usage, model, exchange.provider, exchange.served_by, exchange.started_at
             )
-    return replace(exchange, cost_usd=cost)
+    return cost
 
 
 def readings(draft: Draft, estimator_output: int | None) -> list[Reading]:
@@ -206,52 +223,65 @@ def _request(format: Format | None, body: bytes | None, opened: link.Opened) -> 
     return request
 
 
-def _estimated(draft: Draft, estimator: Estimator) -> Draft:
-    exchange, opened = draft.exchange, draft.opened
-    if exchange.operation is Operation.OTHER and draft.format is None:
-        return draft
-    if draft.body is None or opened.hurry:
-        estimate = estimate_by_length(opened.size)
-        estimated = None
-    else:
-        estimated = estimator.estimate(
-            Call(
-                provider=exchange.provider,
-                wire_format=exchange.wire_format or "",
-                body=draft.body,
-                model=exchange.model,
-                family=providers.family_of(exchange.model),
-                served_by=exchange.served_by,
-                hidden=draft.request.hidden,
-                conversation=exchange.client_session_id,
-                previous_response_id=draft.request.previous_response_id,
-            )
-        )
-        estimate = estimated.estimate
-    exchange = replace(
-        exchange,
-        estimated_input_tokens=estimate.input_tokens,
-        tiktoken_input_tokens=estimate.tiktoken_input_tokens,
-        estimate_kind=estimate.kind,
-        estimate_p90_error=estimate.p90_error,
-        composition=estimate.composition,
+def _estimate(
+    opened: link.Opened,
+    body: bytes | None,
+    estimator: Estimator,
+    wire_format: str,
+    request: Request,
+    client: clients.Client,
+    provider: str,
+) -> tuple[Estimate, Estimated | None]:
+    if body is None or opened.hurry:
+        return estimate_by_length(opened.size), None
+    call = Call(
+        provider=provider,
+        wire_format=wire_format,
+        body=body,
+        model=request.model,
+        family=providers.family_of(request.model),
+        served_by=opened.served_by,
+        hidden=request.hidden,
+        conversation=client.session_id,
+        previous_response_id=request.previous_response_id,
+        host=opened.host,
     )
-    if estimate.approximate or (estimate.kind is EstimateKind.PLAIN and draft.body is None):
-        exchange = replace(exchange, notes={**exchange.notes, "estimate": "partly by length"})
-    if estimated is not None:
-        exchange = with_turn(exchange, estimated, None)
-    return replace(draft, exchange=with_usage(exchange, Usage()), estimated=estimated)
+    estimated = estimator.estimate(call)
+    return estimated.estimate, estimated
 
 
-def with_turn(exchange: Exchange, estimated: Estimated, estimator: Estimator | None) -> Exchange:
-    """The exchange with what is new in its prompt; settled figures make it exact."""
-    turn = estimator.turn(estimated, exchange.input_tokens) if estimator else estimated.turn
-    return replace(
-        exchange,
-        delta_tokens=turn.delta_tokens,
-        history_ratio=turn.history_ratio,
-        is_noise=turn.is_noise,
-    )
+def _estimate_fields(estimate: Estimate, estimated: Estimated | None) -> dict[str, Any]:
+    fields = {
+        "estimated_input_tokens": estimate.input_tokens,
+        "tiktoken_input_tokens": estimate.tiktoken_input_tokens,
+        "estimate_kind": estimate.kind,
+        "estimate_p90_error": estimate.p90_error,
+        "composition": estimate.composition,
+    }
+    return fields | (turn_fields(estimated.turn) if estimated else {})
+
+
+def turn_fields(turn: Turn) -> dict[str, Any]:
+    """The fields of an exchange that say what is new in its prompt."""
+    return {
+        "delta_tokens": turn.delta_tokens,
+        "history_ratio": turn.history_ratio,
+        "is_noise": turn.is_noise,
+    }
+
+
+def _last_words(shape: Shape | None, slices: Sequence[Slice]) -> str | None:
+    """The digest of the user's last message that is no tool's result."""
+    for piece in reversed(slices[-_LOOK_BACK:]) if shape else ():
+        for message in shape.messages(piece) if shape else ():
+            kinds = {part.kind for part in message.parts}
+            if message.role == "user" and PartKind.TEXT in kinds and PartKind.TOOL_RESULT not in kinds:
+                return message.digest
+    return None
+
+
+def _percent(tokens: int | None, window: int | None) -> float | None:
+    return round(100 * tokens / window, 1) if window and tokens is not None else None
 
 
 def _problem(answer: Answer | None, status: int | None, broken: str | None) -> Problem | None:
@@ -264,7 +294,9 @@ def _problem(answer: Answer | None, status: int | None, broken: str | None) -> P
     return None
 
 
-def _notes(opened: link.Opened, client: clients.Client) -> dict[str, str | int | float | bool | None]:
+def _notes(
+    opened: link.Opened, client: clients.Client, estimate: Estimate | None, *, dropped: bool
+) -> dict[str, str | int | float | bool | None]:
     notes: dict[str, str | int | float | bool | None] = {}
     if opened.body != "whole":
         notes["request_body"] = opened.body
@@ -273,6 +305,8 @@ def _notes(opened: link.Opened, client: clients.Client) -> dict[str, str | int |
         notes["subagent"] = client.subagent
     if opened.run:
         notes["run"] = opened.run
+    if estimate and (estimate.approximate or (estimate.kind is EstimateKind.PLAIN and dropped)):
+        notes["estimate"] = "partly by length"
     return notes
 
 

@@ -20,8 +20,9 @@ from typing import IO
 
 from kimi_mitm import link
 from kimi_mitm.desk import Desk
+from kimi_mitm.drafting import News, Update
 from kimi_mitm.faults import place_of
-from kimi_mitm.intake import Again, Intake, Update
+from kimi_mitm.intake import Intake
 from kimi_mitm.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -31,10 +32,9 @@ _WAITING_BYTES = 4 * 1024 * 1024
 """News, and bytes of bodies with it, that may wait for the loop; beyond that the intake waits, then the
 pipe, then the recorder."""
 
+_LAST_WORDS_S = 2.0
 _GATHER_S = 0.05
 """At least so long between two batches: what comes alone is handled at once, a flood by the batch."""
-
-type News = Update | Again | link.Gone | link.Tls | link.Lost | link.Call | link.Stop
 
 
 class Engine:
@@ -82,7 +82,7 @@ class Engine:
         try:
             await desk.handle([n for n in news if not isinstance(n, link.Stop)])
         except Exception as e:
-            desk.faulty(e)
+            desk.faulty(place_of(e))
         finally:
             with self._room:
                 self._waiting_bytes -= sum(map(_weight, news))
@@ -109,18 +109,16 @@ class Engine:
     def _take_in(self, intake: Intake) -> None:
         try:
             while (frame := link.read_frame(self._source, link.UPWARD)) is not None:
-                head, payload = frame
-                if isinstance(head, link.Stop):
+                if isinstance(frame[0], link.Stop):
                     break
-                try:
-                    intake.handle(head, payload)
-                except Exception as e:
-                    text = f"an exchange could not be read ({place_of(e)}); its traffic is not touched"
-                    self._outbox.put(link.Word(text=text, level="warning"))
+                intake.handle(*frame)
         except (link.LinkError, OSError, ValueError) as e:
             self._outbox.put(link.Word(text=f"the link broke: {e}", level="warning"))
-        intake.end_all(time.time(), "the proxy ended before the answer did")
-        self._emit(link.Stop())
+        except Exception as e:
+            self._outbox.put(link.Word(text=f"the engine stops ({place_of(e)})", level="warning"))
+        finally:
+            intake.end_all(time.time(), "the proxy ended before the answer did")
+            self._emit(link.Stop())
 
 
 def _weight(news: News) -> int:
@@ -136,12 +134,21 @@ def main() -> int:
     os.dup2(2, 1)
     outbox = Outbox(16 * 1024 * 1024)
     outbox.attach(sink)
-    first = link.read_frame(source, link.UPWARD)
+    try:
+        first = link.read_frame(source, link.UPWARD)
+    except link.LinkError:
+        first = None
     if first is None or not isinstance(first[0], link.Hello):
+        sys.stderr.write("kimi-mitm's engine is started by its addon; it was not spoken to as by one\n")
         return 2
-    asyncio.run(Engine(first[0], source, outbox).run())
-    outbox.close()
-    outbox.join(2)
+    try:
+        asyncio.run(Engine(first[0], source, outbox).run())
+    except Exception as e:
+        outbox.put(link.Failed(text=f"the engine can't work ({place_of(e)})"))
+        return 1
+    finally:
+        outbox.close()
+        outbox.join(_LAST_WORDS_S)
     return 0
 
 

@@ -11,18 +11,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kimi_mitm import providers, redact, settling
+from kimi_mitm import redact, settling
 from kimi_mitm.events import Hub
+from kimi_mitm.faults import place_of
 from kimi_mitm.join import Joined, Joiner, OfSession
-from kimi_mitm.match import log_exchange_id, wire_exchange
-from kimi_mitm.records import Exchange, Operation, Problem, Reading, Source
+from kimi_mitm.lessons import Lessons
+from kimi_mitm.log_exchange import clean, made_of
+from kimi_mitm.match import LOG_PREFIX, wire_exchange
+from kimi_mitm.records import Exchange, Reading
 from kimi_mitm.render import exchange_json
 from kimi_mitm.session_book import SessionBook
 from kimi_mitm.session_keeper import SessionKeeper
 from kimi_mitm.session_ledger import Changes
 from kimi_mitm.session_seen import Seen
 from kimi_mitm.settings import Settings
-from kimi_mitm.store import Store
+from kimi_mitm.store import Extra, Store
 from kimi_mitm.store import exchanges as exchange_rows
 from kimi_mitm.store import readings as reading_rows
 from kimi_mitm.store.exchanges import Wanted
@@ -34,8 +37,13 @@ if TYPE_CHECKING:
 
 _RECENT = 5_000
 _LOOK_BACK = timedelta(hours=2)
+_LAST_LOOK_S = 3.0
 
 type Settled = Callable[[Exchange], Awaitable[None]]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class LogDesk:
@@ -49,6 +57,9 @@ class LogDesk:
         hub: Hub,
         settled: Settled,
         say: Callable[[str], None],
+        *,
+        lessons: Lessons | None = None,
+        clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -56,21 +67,26 @@ class LogDesk:
         self._hub = hub
         self._settled = settled
         self._say = say
+        self._lessons = lessons
+        self._clock = clock
         self._lock = asyncio.Lock()
         self._recent: OrderedDict[str, Exchange] = OrderedDict()
         self._readings: OrderedDict[str, dict[str, Reading]] = OrderedDict()
         self._logs: Logs | None = None
         self._following: asyncio.Task[None] | None = None
+        self._faults: set[str] = set()
         self.joiner = Joiner()
 
     async def open(self, *, since: datetime | None = None) -> None:
-        """Learns the exchanges of the last hours (or since then), which records may still be about."""
+        """Learns the exchanges of the last hours (or since then), which records may still be about, and
+        the records that an earlier run left waiting."""
         if self._store.engine is None:
             return
-        wanted = Wanted(since=since or datetime.now(UTC) - _LOOK_BACK)
-        async for exchange in exchange_rows.stream(self._store.engine, wanted):
+        since = since or self._clock() - _LOOK_BACK
+        async for exchange in exchange_rows.stream(self._store.engine, Wanted(since=since)):
             self._know(exchange)
             self.joiner.exchange(wire_exchange(exchange))
+        await self.take(await reading_rows.still_waiting(self._store.engine, since))
 
     def follow(self, since: datetime) -> None:
         """Follows the logs, as the settings say; on the first run of all, what is written from `since` on."""
@@ -85,82 +101,133 @@ class LogDesk:
             return
         home = Path(self._settings.logs_home).expanduser()
         self._logs = Logs(sources, home, now=lambda: since)
-        self._following = asyncio.create_task(self._logs.follow(self.take, self._store), name="kimi logs")
+        self._following = asyncio.create_task(self._follow(self._logs), name="kimi logs")
+
+    async def _follow(self, logs: Logs) -> None:
+        try:
+            await logs.follow(self.take, self._store)
+        except Exception as e:
+            self._say(f"the clients' logs are no longer followed ({place_of(e)})")
 
     async def close(self) -> None:
         """Looks at the logs once more, then stops."""
         if self._logs is not None and self._following is not None:
             self._logs.stop()
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(self._following, 3.0)
+                await asyncio.wait_for(self._following, _LAST_LOOK_S)
         await self.expire(datetime.max.replace(tzinfo=UTC))
 
     def health(self) -> list[SourceHealth]:
         """How the sources do that are followed."""
         return self._logs.health() if self._logs is not None else []
 
-    async def seen(self, exchange: Exchange, ids: frozenset[str]) -> None:
-        """An exchange on the wire began, went on or ended."""
+    async def seen(self, exchange: Exchange, ids: frozenset[str] = frozenset()) -> None:
+        """An exchange on the wire began or ended; `ids` are those that its record doesn't have."""
         self._know(exchange)
-        async with self._lock:
-            await self._join(self.joiner.exchange(wire_exchange(exchange, ids=ids)))
+        await self._tried(self._seen(exchange, ids))
 
     async def take(self, readings: Sequence[Reading]) -> None:
         """Takes records of logs; when it returns they are kept."""
-        async with self._lock:
-            for reading in readings:
-                outcome = self.joiner.reading(reading)
-                if isinstance(outcome, Joined):
-                    await self._join([outcome])
-                elif isinstance(outcome, OfSession):
-                    await self._describe(reading)
-            await self._join(self.joiner.late())
+        for reading in readings:
+            await self._tried(self._take(clean(reading)))
+        await self._tried(self._late())
 
-    async def expire(self, now: datetime) -> None:
+    async def expire(self, now: datetime | None = None) -> None:
         """Gives up waiting for exchanges that the proxy never saw: they are made of the records alone."""
         async with self._lock:
-            for reading in self.joiner.expire(now):
-                await self._alone(reading)
-            await self._join(self.joiner.late())
+            alone = self.joiner.expire(now or self._clock())
+        for reading in alone:
+            await self._tried(self._alone(reading))
+        await self._tried(self._late())
 
-    def readings(self, exchange: Exchange) -> list[Reading]:
+    async def readings(self, exchange: Exchange) -> list[Reading]:
         """Everything that is known of an exchange's figures: of the wire and of logs."""
-        return [*settling.wire_readings(exchange), *self._readings.get(exchange.id, {}).values()]
+        return [*settling.wire_readings(exchange), *(await self._kept(exchange.id)).values()]
+
+    async def _tried(self, work: Awaitable[None]) -> None:
+        """One record at a time: others get their turn in between, and one that trips us is left out."""
+        async with self._lock:
+            try:
+                await work
+            except Exception as e:
+                place = place_of(e)
+                if place not in self._faults:
+                    self._faults.add(place)
+                    self._say(f"a record of a log could not be taken in ({place})")
+
+    async def _seen(self, exchange: Exchange, ids: frozenset[str]) -> None:
+        if exchange.ended_at is None:
+            self._readings.setdefault(exchange.id, {})
+        joined = self.joiner.exchange(wire_exchange(exchange, ids=ids))
+        await self._join(joined)
+        early = exchange.ended_at is not None and self._readings.get(exchange.id)
+        if early and all(found.exchange_id != exchange.id for found in joined):
+            await self._settle(exchange.id)
+
+    async def _take(self, reading: Reading) -> None:
+        outcome = self.joiner.reading(reading)
+        match outcome:
+            case Joined():
+                await self._join([outcome])
+            case OfSession():
+                await self._describe(reading)
+            case _:
+                self._store.put(reading_rows.waiting(reading))
+
+    async def _late(self) -> None:
+        await self._join(self.joiner.late())
 
     async def _join(self, joined: Sequence[Joined]) -> None:
         for found in joined:
             if found.moved_from is not None:
-                self._readings.get(found.moved_from, {}).pop(found.reading.key, None)
-                await self._settle(found.moved_from)
-            self._keep(found.exchange_id, found.reading)
-            await self._settle(found.exchange_id)
+                await self._leave(found.moved_from, found.reading.key)
+            kept = await self._kept(found.exchange_id)
+            kept[found.reading.key] = found.reading
+            await self._settle(found.exchange_id, found.reading)
 
-    async def _settle(self, exchange_id: str) -> None:
+    async def _leave(self, exchange_id: str, key: str) -> None:
+        """A record turned out to be of another exchange. What was made of it alone is undone."""
+        kept = await self._kept(exchange_id)
+        kept.pop(key, None)
+        if kept or not exchange_id.startswith(LOG_PREFIX):
+            await self._settle(exchange_id)
+            return
+        self._recent.pop(exchange_id, None)
+
+        async def forget(connection: AsyncConnection) -> None:
+            await exchange_rows.forget(connection, exchange_id)
+
+        self._store.put(forget)
+
+    async def _settle(self, exchange_id: str, *fresh: Reading) -> None:
+        """Settles an exchange with all that is known of it; `fresh` readings are kept with it."""
         before = await self._exchange(exchange_id)
-        if before is None:
+        after = before
+        if before is not None and before.ended_at is not None:
+            after = settling.settle(before, await self.readings(before))
+            after = settling.described(after, list((await self._kept(exchange_id)).values()))
+        if after is None or after == before:
+            if fresh:
+                self._store.put(reading_rows.saving(exchange_id, *fresh))
             return
-        await self._load_readings(exchange_id)
-        if before.ended_at is None:
-            return
-        after = settling.settle(before, self.readings(before))
-        after = settling.described(after, list(self._readings.get(exchange_id, {}).values()))
-        if after == before:
-            return
-        await self._save(after, before)
+        await self._save(after, before, fresh)
         self._hub.publish("fusion:updated", exchange_json(after))
         await self._settled(after)
+        if self._lessons is not None:
+            await self._lessons.learn(after)
 
     async def _alone(self, reading: Reading) -> None:
-        name = log_exchange_id(reading)
-        self._keep(name, reading)
-        before = await self._exchange(name)
-        exchange = settling.settle(_made_of(reading, name), [reading])
-        exchange = settling.described(exchange, [reading])
+        exchange = made_of(reading)
+        kept = await self._kept(exchange.id)
+        kept[reading.key] = reading
+        before = await self._exchange(exchange.id)
+        found = list(kept.values())
+        exchange = settling.described(settling.settle(exchange, found), found)
         session_id = before.session_id if before else await self._place(exchange)
         exchange = replace(exchange, session_id=session_id)
         if exchange == before:
             return
-        await self._save(exchange, before)
+        await self._save(exchange, before, [reading])
         self._hub.publish("exchange:completed", exchange_json(exchange))
 
     async def _place(self, exchange: Exchange) -> str:
@@ -173,16 +240,19 @@ class LogDesk:
             side=exchange.side,
             client_session_id=exchange.client_session_id,
         )
-        at = exchange.started_at if self._settings.offline else datetime.now(UTC)
+        at = exchange.started_at if self._settings.offline else self._clock()
         return (await self._keeper.change(lambda book: book.place(seen, at))).session_id
 
-    async def _save(self, exchange: Exchange, before: Exchange | None) -> None:
+    async def _save(self, exchange: Exchange, before: Exchange | None, fresh: Sequence[Reading]) -> None:
         async def save(connection: AsyncConnection) -> None:
             await exchange_rows.save(connection, [exchange])
 
         self._know(exchange)
-        at = (exchange.ended_at or exchange.started_at) if self._settings.offline else datetime.now(UTC)
-        await self._keeper.change(lambda book: book.settled(exchange, at, before=before), save)
+        extras = [Extra(save)]
+        if fresh:
+            extras.append(Extra(reading_rows.saving(exchange.id, *fresh)))
+        at = (exchange.ended_at or exchange.started_at) if self._settings.offline else self._clock()
+        await self._keeper.change(lambda book: book.settled(exchange, at, before=before), *extras)
 
     async def _describe(self, reading: Reading) -> None:
         if reading.client_session_id is None:
@@ -195,7 +265,6 @@ class LogDesk:
         known = self._recent.get(exchange_id)
         if known is not None or self._store.engine is None:
             return known
-        await self._store.flush()
         return await exchange_rows.get(self._store.engine, exchange_id)
 
     def _know(self, exchange: Exchange) -> None:
@@ -204,53 +273,19 @@ class LogDesk:
         while len(self._recent) > _RECENT:
             self._recent.popitem(last=False)
 
-    def _keep(self, exchange_id: str, reading: Reading) -> None:
-        self._readings.setdefault(exchange_id, {})[reading.key] = reading
+    async def _kept(self, exchange_id: str) -> dict[str, Reading]:
+        """An exchange's readings of logs; after a restart they are only in the store."""
+        if exchange_id not in self._readings:
+            found: Sequence[Reading] = ()
+            if self._store.engine is not None:
+                found = await reading_rows.of(self._store.engine, exchange_id)
+            self._readings[exchange_id] = {reading.key: reading for reading in found}
         self._readings.move_to_end(exchange_id)
         while len(self._readings) > _RECENT:
             self._readings.popitem(last=False)
-        self._store.put(reading_rows.saving(exchange_id, _clean(reading)))
-
-    async def _load_readings(self, exchange_id: str) -> None:
-        """After a restart the logs' earlier readings of an exchange are only in the store."""
-        if self._store.engine is None:
-            return
-        kept = self._readings.setdefault(exchange_id, {})
-        for reading in await reading_rows.of(self._store.engine, exchange_id):
-            kept.setdefault(reading.key, reading)
-
-
-def _clean(reading: Reading) -> Reading:
-    """The reading without secrets in the client's own words."""
-    problem = reading.problem
-    return replace(
-        reading,
-        title=redact.text(reading.title) if reading.title else None,
-        problem=Problem(problem.type, redact.text(problem.message)) if problem else None,
-    )
+        return self._readings[exchange_id]
 
 
 def _describing(session_id: str, reading: Reading) -> Callable[[SessionBook], Changes]:
     title = redact.text(reading.title) if reading.title else None
     return lambda book: book.describe(session_id, name=title, folder=reading.folder)
-
-
-def _made_of(reading: Reading, name: str) -> Exchange:
-    problem = reading.problem
-    return Exchange(
-        id=name,
-        started_at=min(reading.started_at or reading.at, reading.at),
-        ended_at=reading.at,
-        user=reading.user,
-        client=reading.client or "unknown",
-        client_version=reading.client_version,
-        client_session_id=reading.client_session_id,
-        provider=providers.provider_of(reading.model),
-        model=reading.model,
-        operation=Operation.CHAT,
-        side=bool(reading.side),
-        transport="unknown",
-        source=Source.LOGS,
-        finish_reason=reading.finish_reason,
-        error=Problem(problem.type, redact.text(problem.message)) if problem else None,
-    )

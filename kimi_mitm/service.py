@@ -216,7 +216,7 @@ class EngineService:
         exchange = await self._last_exchange(session_id)
         if exchange is None:
             return None
-        fused = fusion.settle(self._desk.logs.readings(exchange))
+        fused = fusion.settle(await self._desk.logs.readings(exchange))
         winner = fused.winner
         reading = None
         if winner is not None:
@@ -239,7 +239,7 @@ class EngineService:
         return Health(
             status="failing" if store.trouble else ("degraded" if warnings else "ok"),
             version=__version__,
-            uptime_s=round((_now() - vitals.started_at).total_seconds(), 3),
+            uptime_s=round(vitals.uptime_s, 3),
             active_sessions=sum(1 for _ in self._keeper.book.live()),
             exchanges=vitals.exchanges,
             queue_depth=store.depth,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -21,16 +21,19 @@ from kimi_mitm.events import Hub
 from kimi_mitm.flag import FlagForced
 from kimi_mitm.session_book import SessionBook, SessionEnded
 from kimi_mitm.session_ledger import Changes, Found
+from kimi_mitm.session_owed import merged
 from kimi_mitm.session_seen import Policy, Rules, SessionBy
 from kimi_mitm.settings import Settings
-from kimi_mitm.store import Store, StoreError
+from kimi_mitm.store import Extra, Store, StoreError, is_away
 from kimi_mitm.store.session_writes import SessionWrites
 from kimi_mitm.store.tables import sessions as tables
 
 _TRIES = 8
-_OWED = 10_000
+_OWED = 1_000
 
-type Extra = Callable[[AsyncConnection], Awaitable[None]]
+
+def _nothing() -> None:
+    return
 
 
 class _Refused(Exception):
@@ -48,6 +51,7 @@ class SessionKeeper:
         self._writes = SessionWrites(tables)
         self._lock = asyncio.Lock()
         self._owed: deque[Changes] = deque(maxlen=_OWED)
+        self._behind = False
         self.book = SessionBook(
             owner=owner.this_process(),
             new_id=lambda: f"s_{secrets.token_hex(10)}",
@@ -63,13 +67,17 @@ class SessionKeeper:
             found = await connection.run_sync(self._writes.unfinished)
         await self.change(lambda book: book.recover(found, now, owner.is_gone))
 
-    async def change[T](self, work: Callable[[SessionBook], T], extra: Extra | None = None) -> T:
-        """Does `work` on the book and stores what it changed, with `extra` in the same transaction; then
-        its events are told. `work` may run several times and must have no other effect."""
+    async def change[T](
+        self, work: Callable[[SessionBook], T], *extras: Extra, stored: Callable[[], None] = _nothing
+    ) -> T:
+        """Does `work` on the book and stores what it changed, with `extras` in the same transaction, and
+        calls `stored`; then its events are told. Where the database is away all of it is stored later,
+        without `stored`. `work` and extras may run several times and must have no other effect."""
         async with self._lock:
             for _ in range(_TRIES):
                 try:
                     result = work(self.book)
+                    found = await self._save(self.book.changes(), extras, stored)
                 except (FlagForced, SessionEnded):
                     if await self._rests_on_the_store():
                         raise
@@ -77,7 +85,6 @@ class SessionKeeper:
                 except BaseException:
                     self.book.rollback()
                     raise
-                found = await self._save(self.book.changes(), extra)
                 if found is None:
                     for kind, data in self.book.commit():
                         self._hub.publish(kind, data)
@@ -91,7 +98,8 @@ class SessionKeeper:
         changes = self.book.changes()
 
         async def look(connection: AsyncConnection) -> None:
-            raise _Refused(await connection.run_sync(self._writes.apply, changes) or Found())
+            found = await connection.run_sync(self._writes.apply, changes)
+            raise _Refused(Found() if found is None else found)
 
         try:
             await self._store.transact(look)
@@ -104,9 +112,14 @@ class SessionKeeper:
             self.book.adopt(found)
         return found == Found()
 
-    async def _save(self, changes: Changes, extra: Extra | None) -> Found | None:
-        """Stores; None when that is done, or put off since the database can't be written."""
-        if not changes and extra is None:
+    async def _save(
+        self, changes: Changes, extras: Sequence[Extra], stored: Callable[[], None]
+    ) -> Found | None:
+        """Stores; None when that is done, or put off since the database is away."""
+        if not changes and not extras:
+            return None
+        if await self._is_behind():
+            self._put_off(changes, extras)
             return None
 
         async def work(connection: AsyncConnection) -> None:
@@ -114,8 +127,8 @@ class SessionKeeper:
                 found = await connection.run_sync(self._writes.apply, owed) if owed else None
                 if found is not None:
                     raise _Refused(found)
-            if extra is not None:
-                await extra(connection)
+            for extra in extras:
+                await extra.write(connection)
 
         try:
             await self._store.transact(work)
@@ -124,14 +137,33 @@ class SessionKeeper:
             return e.found
         except IntegrityError:
             return await self._look_again(changes)
-        except (SQLAlchemyError, StoreError, OSError):
-            if changes:
-                self._owed.append(changes)
-            if extra is not None:
-                self._store.put(extra)
+        except (SQLAlchemyError, StoreError, OSError) as e:
+            if not isinstance(e, StoreError) and not is_away(e):
+                raise
+            self._put_off(changes, extras)
             return None
         self._owed.clear()
+        stored()
         return None
+
+    async def _is_behind(self) -> bool:
+        """Whether earlier records still wait for the database: later ones must not overtake them."""
+        if self._behind and self._store.trouble is None:
+            await self._store.flush()
+        self._behind = self._behind and self._store.trouble is not None
+        return self._behind
+
+    def _put_off(self, changes: Changes, extras: Sequence[Extra]) -> None:
+        self._behind = True
+        for extra in extras:
+            self._store.put(extra.write, extra.weight)
+        if not changes:
+            return
+        together = merged(self._owed[-1], changes) if self._owed else None
+        if together is None:
+            self._owed.append(changes)
+        else:
+            self._owed[-1] = together
 
     async def _look_again(self, changes: Changes) -> Found:
         async def work(connection: AsyncConnection) -> Found:

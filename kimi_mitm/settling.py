@@ -29,17 +29,21 @@ _FIGURES = (
 )
 
 
-def settle(exchange: Exchange, readings: Sequence[Reading]) -> Exchange:
-    """The exchange with the figures that its readings settle, its fill and its price."""
+def settle(exchange: Exchange, readings: Sequence[Reading], **more: Any) -> Exchange:
+    """The exchange with the figures that its readings settle, its fill and its price; `more` are further
+    fields to set."""
     fused = fusion.settle(readings)
-    known = replace(
-        exchange,
+    window = exchange.context_window or fused.about.context_window
+    seen = exchange if window == exchange.context_window else replace(exchange, context_window=window)
+    return replace(
+        seen,
         is_estimated=fused.is_estimated,
         source=fused.source,
         via=fused.via,
-        context_window=exchange.context_window or fused.about.context_window,
+        cost_usd=drafts.price(exchange, fused.usage, is_estimated=fused.is_estimated),
+        **drafts.figures(seen, fused.usage),
+        **more,
     )
-    return drafts.priced(drafts.with_usage(known, fused.usage), fused.usage)
 
 
 def wire_readings(exchange: Exchange) -> list[Reading]:
@@ -60,7 +64,7 @@ def wire_readings(exchange: Exchange) -> list[Reading]:
             Reading(source=Source.PROXY, reported=False, key=f"proxy:{exchange.id}", usage=guess, **common)
         )
     if exchange.source is Source.USAGE and exchange.via is None:
-        usage = Usage(**{name: getattr(exchange, name) for name in _FIGURES})
+        usage = Usage(**{name: getattr(exchange, name) for name in (*_FIGURES, "cost_usd")})
         found.append(
             Reading(source=Source.USAGE, reported=True, key=f"usage:{exchange.id}", usage=usage, **common)
         )

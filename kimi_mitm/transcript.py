@@ -8,6 +8,7 @@ answer, so the copy that the client sends back is left out.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -17,7 +18,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kimi_mitm import prompts, redact
+from kimi_mitm import redact
 from kimi_mitm.draft import Draft
 from kimi_mitm.records import Answer, Message, Part, PartKind
 from kimi_mitm.render import instant
@@ -38,19 +39,21 @@ class Said:
 
 
 class Transcripts:
-    """Knows which messages of the sessions used last are kept already. `begin`, then `add` in one
-    transaction of the database, then `commit` once that is stored."""
+    """Knows which messages of the sessions used last are kept already: `write` in a transaction of the
+    database, then `commit` once that is stored."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, set[str]] = OrderedDict()
         self._pending: dict[str, set[str]] = {}
 
-    def begin(self) -> None:
-        """A transaction begins, or begins again."""
+    async def write(self, connection: AsyncConnection, drafts: Iterable[Draft]) -> None:
+        """Writes the messages that exchanges add to their sessions, redacted, in order."""
         self._pending.clear()
+        for draft in drafts:
+            await self._add(connection, draft)
 
     def commit(self) -> None:
-        """What was added is stored."""
+        """What was written last is stored."""
         for session_id, digests in self._pending.items():
             self._known.setdefault(session_id, set()).update(digests)
             self._known.move_to_end(session_id)
@@ -58,8 +61,7 @@ class Transcripts:
         while len(self._known) > _SESSIONS:
             self._known.popitem(last=False)
 
-    async def add(self, connection: AsyncConnection, draft: Draft) -> None:
-        """Writes the messages that an exchange adds to its session, redacted, in order."""
+    async def _add(self, connection: AsyncConnection, draft: Draft) -> None:
         session_id = draft.exchange.session_id
         if session_id is None or draft.exchange.side:
             return
@@ -75,20 +77,21 @@ class Transcripts:
             await connection.execute(make(messages).on_conflict_do_nothing(), rows)
 
     def _fresh(self, draft: Draft, session_id: str) -> list[Said]:
-        exchange, body, name = draft.exchange, draft.body, draft.exchange.wire_format
+        exchange, shape = draft.exchange, draft.shape
         known = self._known.get(session_id, set())
         pending = self._pending.setdefault(session_id, set())
         first = not known and not pending
         found: list[Said] = []
         times: Counter[str] = Counter()
         partial = f"@{exchange.id}" if draft.request.previous_response_id else ""
-        for piece in prompts.split(name, body) if body and name else ():
-            times[piece.digest] += 1
-            key = f"{piece.digest}{partial}#{times[piece.digest]}"
+        for piece in draft.slices if shape else ():
+            digest = piece.digest.hex()
+            times[digest] += 1
+            key = f"{digest}{partial}#{times[digest]}"
             if key in known or key in pending:
                 continue
             pending.add(key)
-            for i, message in enumerate(prompts.messages(name or "", body or b"", piece)):
+            for i, message in enumerate(shape.messages(piece) if shape else ()):
                 if first or message.role != "assistant":
                     named = replace(_redacted(message), digest=key if i == 0 else f"{key}.{i}")
                     found.append(Said(named, exchange.id, exchange.started_at))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from datetime import UTC, datetime
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
+from datetime import datetime
 
 from kimi_mitm import link
 from kimi_mitm.events import Hub
@@ -15,12 +16,20 @@ from kimi_mitm.store import exchanges as exchange_rows
 from kimi_mitm.store.exchanges import Wanted
 
 _MOST_MODELS = 200
+_MOST_PLACES = 20
 
 
 class Vitals:
     """Counters since the start, and what is wrong just now."""
 
-    def __init__(self, store: Store, keeper: SessionKeeper, hub: Hub, logs: LogDesk) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keeper: SessionKeeper,
+        hub: Hub,
+        logs: LogDesk,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._store = store
         self._keeper = keeper
         self._hub = hub
@@ -29,7 +38,9 @@ class Vitals:
         self.passed: deque[str] = deque(maxlen=50)
         self.under_way = 0
         self.exchanges = 0
-        self.started_at = datetime.now(UTC)
+        self._clock = clock
+        self._faults: Counter[str] = Counter()
+        self.started_at = clock()
         self._by_model: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(
             lambda: defaultdict(float)
         )
@@ -38,6 +49,18 @@ class Vitals:
         """Counts what is recorded already."""
         if self._store.engine is not None:
             self.exchanges = await exchange_rows.count(self._store.engine, Wanted())
+
+    def faulty(self, place: str) -> bool:
+        """An exchange met a fault of ours there; True for the first one."""
+        if place not in self._faults and len(self._faults) >= _MOST_PLACES:
+            place = "elsewhere"
+        self._faults[place] += 1
+        return self._faults[place] == 1
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the start."""
+        return max(0.0, (self._clock() - self.started_at).total_seconds())
 
     def recorded(self, exchange: Exchange) -> None:
         """An exchange ended."""
@@ -76,6 +99,10 @@ class Vitals:
             for host in dict.fromkeys(self.passed)
         ]
         found += [
+            f"{count} exchanges could not be recorded whole ({place})."
+            for place, count in self._faults.items()
+        ]
+        found += [
             f"The log {s.name} is seen, not understood." for s in self._logs.health() if s.not_understood
         ]
         return found
@@ -91,7 +118,7 @@ class Vitals:
             "kimi_dropped": self.dropped,
             "kimi_store_writable": int(self._store.trouble is None),
             "kimi_event_readers": self._hub.readers,
-            "kimi_uptime_seconds": (datetime.now(UTC) - self.started_at).total_seconds(),
+            "kimi_uptime_seconds": self.uptime_s,
         }
         values: dict[str, dict[tuple[str, ...], float]] = {n: {(): float(v)} for n, v in single.items()}
         for (provider, model), sums in self._by_model.items():

@@ -11,16 +11,16 @@ from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kimi_mitm.records import Exchange
 from kimi_mitm.render import instant
 from kimi_mitm.store import exchanges, tables
 from kimi_mitm.store.database import StoreError, connect
-from kimi_mitm.store.writer import Change, Writer
+from kimi_mitm.store.writer import Change, Extra, Writer, is_away, reason
 
-__all__ = ["Store", "StoreError", "connect"]
+__all__ = ["Change", "Extra", "Store", "StoreError", "connect", "is_away"]
 
 
 class Store:
@@ -29,6 +29,7 @@ class Store:
     def __init__(self, engine: AsyncEngine | None, trouble: str | None, said: Callable[[str], None]) -> None:
         self.engine = engine
         self._trouble = trouble
+        self._said = said
         self._writer = Writer(engine, said) if engine else None
         if self._writer:
             self._writer.start()
@@ -41,6 +42,16 @@ class Store:
         except StoreError as e:
             said(f"{e}; nothing is stored, everything else goes on")
             return cls(None, str(e), said)
+
+    async def give_up(self, error: SQLAlchemyError) -> None:
+        """The database opened, but can't be read: from here on there is none."""
+        self._trouble = f"the database can't be read: {reason(error)}"
+        writer, engine = self._writer, self.engine
+        self._writer = self.engine = None
+        if writer and engine:
+            self._said(f"{self._trouble}; nothing is stored, everything else goes on")
+            await writer.close(1.0)
+            await engine.dispose()
 
     @property
     def trouble(self) -> str | None:
@@ -57,10 +68,10 @@ class Store:
         """Changes lost for good."""
         return self._writer.dropped if self._writer else 0
 
-    def put(self, change: Change) -> None:
-        """Queues a change; lost where there is no database."""
+    def put(self, change: Change, weight: int = 0) -> None:
+        """Queues a change that holds on to `weight` bytes; lost where there is no database."""
         if self._writer:
-            self._writer.put(change)
+            self._writer.put(change, weight)
 
     async def transact[T](self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Runs `work` at once in a transaction of its own; raises `StoreError` without a database."""
@@ -110,7 +121,8 @@ class Store:
         return "full" if "full" in self.trouble else "unwritable"
 
     async def close_open_exchanges(self, now: datetime, gone: Callable[[str], bool]) -> None:
-        """Ends the exchanges that processes which are gone (`gone(owner)`) left open."""
+        """Ends the exchanges that processes which are gone (`gone(owner)`) left open; a database that is
+        busy or full leaves that to the next start."""
         c = tables.exchanges.c
 
         async def work(connection: AsyncConnection) -> None:
@@ -127,8 +139,9 @@ class Store:
                     )
                 )
 
-        with suppress(SQLAlchemyError):
-            await self.transact(work)
+        if self.engine is not None:
+            with suppress(OperationalError):
+                await self.transact(work)
 
     def save_learner(self, states: Mapping[str, bytes], now: datetime) -> None:
         """Writes learner states over those with the same key."""

@@ -88,8 +88,9 @@ async def _check(connection: AsyncConnection, create: bool) -> None:
     await connection.rollback()
     connection = await connection.execution_options(kimi_begin="IMMEDIATE")
     async with connection.begin():
-        if await connection.run_sync(_version) != HEAD:  # another process may have come first
-            await connection.run_sync(_upgrade)
+        version = await connection.run_sync(_version)  # another process may have come first
+        if version != HEAD:
+            await connection.run_sync(_new_schema if version is None else upgrade)
 
 
 def _version(connection: Connection) -> str | None:
@@ -99,14 +100,15 @@ def _version(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def _make(connection: Connection) -> None:
+def _new_schema(connection: Connection) -> None:
     """A new database gets today's schema at once; a test holds the migrations to the same result."""
-    metadata.create_all(connection)
-    connection.execute(text("create table if not exists alembic_version (version_num varchar(32) not null)"))
+    metadata.create_all(connection, checkfirst=False)
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
     connection.execute(text("insert into alembic_version values (:head)"), {"head": HEAD})
 
 
-def _upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection) -> None:
+    """Migrates a database from wherever it is to `HEAD`."""
     from alembic import command
     from alembic.config import Config
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Select, and_, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -52,6 +52,11 @@ async def save(connection: AsyncConnection, records: Iterable[Exchange]) -> None
     rows = [{**row_of(record), "owner": mine} for record in records]
     if rows:
         await connection.execute(upsert(connection, exchanges, "id"), rows)
+
+
+async def forget(connection: AsyncConnection, exchange_id: str) -> None:
+    """Deletes one exchange."""
+    await connection.execute(delete(exchanges).where(exchanges.c.id == exchange_id))
 
 
 async def get(engine: AsyncEngine, exchange_id: str) -> Exchange | None:

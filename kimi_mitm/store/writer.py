@@ -1,7 +1,7 @@
 """The one writer of a database: small changes gathered into a transaction every tenth of a second.
 
 A change that the disk refuses waits and is tried again, within a bound, while everything else goes on;
-`trouble` says so in one line.
+`trouble` says so in one line. A change that the database refuses for what it is, is lost, and said.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,23 @@ type Change = Callable[[AsyncConnection], Awaitable[None]]
 GATHER_S = 0.1
 _RETRY_S = 2.0
 _BOUND = 50_000
+_WEIGHT_BOUND = 64 * 1024 * 1024
 _BATCH = 500
+_MOST_SAID = 20
+
+_AWAY = (
+    *("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN"),
+    *("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_NOMEM", "SQLITE_PROTOCOL", "SQLITE_PERM", "SQLITE_AUTH"),
+)
+"""SQLite's errors that are no fault of the statement (sqlite.org/rescode.html); it may work later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A change with the bytes of memory that it holds on to while it waits."""
+
+    write: Change
+    weight: int = 0
 
 
 class Writer:
@@ -31,29 +48,37 @@ class Writer:
     def __init__(self, engine: AsyncEngine, said: Callable[[str], None]) -> None:
         self._engine = engine
         self._said = said
-        self._waiting: deque[Change] = deque()
+        self._waiting: deque[Extra] = deque()
+        self._in_hand = 0
+        self._weight = 0
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
         self._batch_lock = asyncio.Lock()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
+        self._refused: set[str] = set()
         self.trouble: str | None = None
         self.dropped = 0
 
     @property
     def depth(self) -> int:
-        """Changes that wait."""
-        return len(self._waiting)
+        """Changes that wait or are being written."""
+        return len(self._waiting) + self._in_hand
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="kimi writer")
 
-    def put(self, change: Change) -> None:
-        """Queues a change; it is on disk a tenth of a second later."""
-        if len(self._waiting) >= _BOUND:
-            self._waiting.popleft()
+    def put(self, change: Change, weight: int = 0) -> None:
+        """Queues a change; it is on disk a tenth of a second later. `weight`: bytes it holds on to. Too
+        many changes, and the oldest is lost; too much weight, and this one is."""
+        if weight and self._weight + weight > _WEIGHT_BOUND:
             self.dropped += 1
-        self._waiting.append(change)
+            return
+        if len(self._waiting) >= _BOUND:
+            self._weight -= self._waiting.popleft().weight
+            self.dropped += 1
+        self._waiting.append(Extra(change, weight))
+        self._weight += weight
         self._wake.set()
 
     async def transact[T](self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
@@ -81,7 +106,7 @@ class Writer:
 
     async def flush(self) -> None:
         """Writes what waits now; returns when it is on disk or can't be."""
-        while self._waiting and await self._write_batch():
+        while self.depth and await self._write_batch():
             pass
 
     async def _run(self) -> None:
@@ -94,45 +119,69 @@ class Writer:
                 if not await self._write_batch():
                     if self._closing:
                         return
-                    await asyncio.sleep(_RETRY_S)
+                    await self._pause()
             if self._closing:
                 return
 
+    async def _pause(self) -> None:
+        """Waits before the next try; the end does not wait."""
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RETRY_S):
+                while not self._closing:
+                    await self._wake.wait()
+                    self._wake.clear()
+
     async def _write_batch(self) -> bool:
-        """Writes the oldest changes that wait; False when the disk refuses them."""
+        """Writes the oldest changes that wait; False when the disk refuses them, and they wait on."""
         async with self._batch_lock:
-            return not self._waiting or await self._write_waiting()
+            batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            self._in_hand = len(batch)
+            left = batch
+            try:
+                left = await self._write(batch)
+            finally:
+                self._in_hand = 0
+                self._waiting.extendleft(reversed(left))
+                self._weight -= sum(extra.weight for extra in batch[: len(batch) - len(left)])
+            if not left and self.trouble:
+                self._said("the database can be written again")
+                self.trouble = None
+            return not left
 
-    async def _write_waiting(self) -> bool:
-        batch = [self._waiting[i] for i in range(min(_BATCH, len(self._waiting)))]
+    async def _write(self, batch: list[Extra]) -> list[Extra]:
+        """Writes in order, and gives back what must wait: together, or one by one where one is refused."""
+        if not batch:
+            return []
         try:
-            await self._write(batch)
-        except (OperationalError, OSError) as e:
-            self._in_trouble(e)
-            return False
-        except SQLAlchemyError:
-            await self._write_one_by_one(batch)
-        for _ in batch:
-            self._waiting.popleft()
-        if self.trouble:
-            self._said("the database can be written again")
-            self.trouble = None
-        return True
+            await self._transact_all(batch)
+        except Exception as e:
+            if is_away(e):
+                self._in_trouble(e)
+                return batch
+            if len(batch) == 1:
+                self._lose(e)
+                return []
+        else:
+            return []
+        for i, extra in enumerate(batch):
+            if await self._write([extra]):
+                return batch[i:]
+        return []
 
-    async def _write(self, batch: list[Change]) -> None:
+    async def _transact_all(self, batch: list[Extra]) -> None:
         async def work(connection: AsyncConnection) -> None:
-            for change in batch:
-                await change(connection)
+            for extra in batch:
+                await extra.write(connection)
 
         await self.transact(work)
 
-    async def _write_one_by_one(self, batch: list[Change]) -> None:
-        for change in batch:
-            try:
-                await self._write([change])
-            except SQLAlchemyError as e:
-                self.dropped += 1
-                self._said(f"a change was refused by the database and is lost: {reason(e)}")
+    def _lose(self, error: Exception) -> None:
+        self.dropped += 1
+        word = reason(error)
+        if word not in self._refused and len(self._refused) < _MOST_SAID:
+            self._refused.add(word)
+            self._said(f"a change was refused by the database and is lost: {word}")
 
     def _in_trouble(self, error: Exception) -> None:
         word = reason(error)
@@ -143,8 +192,18 @@ class Writer:
         self.trouble = word
 
 
-def reason(error: Exception) -> str:
+def is_away(error: BaseException) -> bool:
+    """Whether the database, not the statement, is to blame: the same may work later."""
+    if isinstance(error, exc.DBAPIError):
+        name = getattr(error.orig, "sqlite_errorname", None)
+        if name is not None:
+            return str(name).startswith(_AWAY)
+        return error.connection_invalidated or isinstance(error, exc.OperationalError | exc.InterfaceError)
+    return isinstance(error, OSError | exc.TimeoutError)
+
+
+def reason(error: BaseException) -> str:
     """One line without statement or parameters."""
-    if isinstance(error, DBAPIError):
+    if isinstance(error, exc.DBAPIError):
         return str(error.orig).splitlines()[0][:200]
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

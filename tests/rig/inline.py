@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from kimi_mitm import link, settling
-from kimi_mitm.intake import Intake, Update
+from kimi_mitm import link
+from kimi_mitm.drafting import Fault, Update
+from kimi_mitm.intake import Intake
 from kimi_mitm.outbox import Frame
 from kimi_mitm.records import Exchange
 from kimi_mitm.settings import Settings
@@ -91,6 +92,8 @@ class Inline:
         return self.ended[count - 1]
 
     def _take(self, news: object) -> None:
+        if isinstance(news, Fault):
+            self.faults.append(AssertionError(news.place))
         if not isinstance(news, Update):
             return
         exchange = news.draft.exchange
@@ -100,6 +103,5 @@ class Inline:
             case "updated":
                 self.updated.append(exchange)
             case _:
-                settled = settling.settle(exchange, [*news.readings, *settling.error_readings(exchange)])
-                self.ended.append(settled)
-                self.records[settled.id] = settled
+                self.ended.append(exchange)
+                self.records[exchange.id] = exchange

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 
-from kimi_mitm.store.database import HEAD, StoreError, connect
+from kimi_mitm.store.database import HEAD, StoreError, connect, upgrade
 from kimi_mitm.store.tables import metadata
 
 
@@ -21,13 +22,36 @@ def differences(connection: Connection) -> list[object]:
     return list(compare_metadata(context, metadata))
 
 
-async def test_a_migrated_database_has_exactly_the_schema_of_the_tables(tmp_path: Path) -> None:
-    engine = await connect(str(tmp_path / "kimi.db"))
-    async with engine.connect() as connection:
-        found = await connection.run_sync(differences)
-    await engine.dispose()
+def schema(path: Path) -> list[object]:
+    """Tables, columns and indexes, the unnamed ones by what they are on."""
+    with closing(sqlite3.connect(path)) as database:
+        found: list[object] = []
+        for (table,) in database.execute("select name from sqlite_master where type = 'table' order by 1"):
+            found += [table, *database.execute(f"pragma table_info('{table}')")]
+            for _, index, unique, origin, partial in database.execute(f"pragma index_list('{table}')"):
+                on = database.execute(f"pragma index_info('{index}')").fetchall()
+                found.append((index, unique, origin, partial, on))
+        return sorted(found, key=str)
+
+
+def test_the_migrations_make_exactly_the_schema_of_the_tables() -> None:
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        upgrade(connection)
+        found = differences(connection)
+    engine.dispose()
 
     assert found == []
+
+
+async def test_a_new_database_has_the_schema_that_the_migrations_make(tmp_path: Path) -> None:
+    await (await connect(str(tmp_path / "new.db"))).dispose()
+    engine = create_engine(f"sqlite:///{tmp_path / 'migrated.db'}")
+    with engine.begin() as connection:
+        upgrade(connection)
+    engine.dispose()
+
+    assert schema(tmp_path / "new.db") == schema(tmp_path / "migrated.db")
 
 
 def test_the_newest_migration_is_the_one_that_the_store_takes_for_it() -> None:
