@@ -37,7 +37,8 @@ _EXPLICIT = ("regular", "upstream")
 class RunningProxy(msgspec.Struct, frozen=True, kw_only=True):
     """One proxy. `process` as `owner` names it; `proxy` is an address that a client here can connect to,
     None when it has no mode of that kind; `control` is None while the control endpoint is off or not up
-    yet; `db` is None when naming it would tell a password; `asks` is True when it wants credentials."""
+    yet; `db` is None when naming it would tell a password; `asks` is True when it wants credentials;
+    `upstream` is the proxy that it goes on to, as `host:port`."""
 
     process: str
     proxy: tuple[str, int] | None = None
@@ -45,6 +46,7 @@ class RunningProxy(msgspec.Struct, frozen=True, kw_only=True):
     confdir: str = ""
     db: str | None = None
     asks: bool = False
+    upstream: str | None = None
     version: str = __version__
 
 
@@ -132,12 +134,14 @@ def reachable_host(host: str) -> str:
 def _describe(master: Master, settings: Settings) -> RunningProxy:
     listening: Any = master.addons.get("proxyserver")
     servers = listening.servers if listening is not None else ()
-    addresses = [a for s in servers if s.mode.type_name in _EXPLICIT for a in s.listen_addrs]
-    addresses.sort(key=lambda a: ":" in a[0])
+    found = [(a, s.mode) for s in servers if s.mode.type_name in _EXPLICIT for a in s.listen_addrs]
+    addresses = sorted((a for a, _ in found), key=lambda a: ":" in a[0])
+    upstream = next((getattr(m, "address", None) for _, m in found if m.type_name == "upstream"), None)
     return RunningProxy(
         process=owner.this_process(),
         proxy=(reachable_host(addresses[0][0]), addresses[0][1]) if addresses else None,
         confdir=str(Path(master.options.confdir).expanduser()),
         db=None if "@" in settings.db.partition("://")[2] else settings.db,
         asks=bool(getattr(master.options, "proxyauth", None)),
+        upstream=f"{upstream[0]}:{upstream[1]}" if upstream else None,
     )

@@ -1,19 +1,61 @@
-"""`kimi-mitm`: the command line. One module per command, listed here."""
+"""`kimi-mitm`: the command line. One module per command, listed here and loaded when it is asked for:
+a client that is started by `run` should not wait for what `export` needs.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from kimi_mitm import __version__
-from kimi_mitm.cli import logs
-from kimi_mitm.cli.config import config
-from kimi_mitm.cli.export import export
+
+COMMANDS: Mapping[str, str] = {
+    "run": "run:run",
+    "export": "export:export",
+    "import-logs": "logs:import_logs",
+    "logs": "logs:app",
+}
+"""Name → module below this package, and what in it is the command: a function, or an app of several."""
+
+
+class Commands(TyperGroup):
+    """The commands of the table. click asks by name, for help and completion too."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        if cmd_name not in self.commands:
+            self.commands[cmd_name] = _load(cmd_name)
+        return self.commands[cmd_name]
+
+
+def _load(name: str) -> Any:
+    module, _, attribute = COMMANDS[name].partition(":")
+    found: typer.Typer | Callable[..., Any] = getattr(
+        importlib.import_module(f"{__name__}.{module}"), attribute
+    )
+    if isinstance(found, typer.Typer):
+        one = found
+    else:
+        one = typer.Typer(rich_markup_mode=None, add_completion=False)
+        one.command(context_settings=getattr(found, "context_settings", None))(found)
+    command = get_command(one)
+    command.name = name
+    return command
+
 
 app = typer.Typer(
+    cls=Commands,
     name="kimi-mitm",
-    help="What your IDE and agents send to LLM providers, as the proxy recorded it.",
+    help="What your IDE and agents send to LLM providers, as the proxy records it.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -32,13 +74,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
-    """What your IDE and agents send to LLM providers, as the proxy recorded it."""
-
-
-app.command()(export)
-app.command()(config)
-app.command("import-logs")(logs.import_logs)
-app.add_typer(logs.app, name="logs")
+    """What your IDE and agents send to LLM providers, as the proxy records it."""
 
 
 def main() -> None:
