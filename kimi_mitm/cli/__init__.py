@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_command
+from typer.main import get_command, get_group
 
 from kimi_mitm import __version__
 
@@ -43,13 +43,12 @@ def _load(name: str) -> Any:
         importlib.import_module(f"{__name__}.{module}"), attribute
     )
     if isinstance(found, typer.Typer):
-        one = found
-    else:
-        one = typer.Typer(rich_markup_mode=None, add_completion=False)
-        one.command(context_settings=getattr(found, "context_settings", None))(found)
-    command = get_command(one)
-    command.name = name
-    return command
+        group = get_group(found)
+        group.name = name
+        return group
+    one = typer.Typer(rich_markup_mode=None, add_completion=False)
+    one.command(name, context_settings=getattr(found, "context_settings", None))(found)
+    return get_command(one)
 
 
 app = typer.Typer(

@@ -29,7 +29,9 @@ from kimi_mitm.store import Store, exchanges
 from kimi_mitm.store import readings as reading_rows
 from kimi_mitm.store.exchanges import Wanted
 
-app = typer.Typer(help="The clients' own logs beside what the proxy saw.", no_args_is_help=True)
+app = typer.Typer(
+    help="The clients' own logs beside what the proxy saw.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Names = Annotated[
     list[str] | None,
