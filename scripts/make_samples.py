@@ -2,7 +2,7 @@
 
 python scripts/make_samples.py [file]
 
-No provider took part: texts, figures and ids are made up, and the same bytes come out every time.
+No provider took part: texts, figures and ids are made up, and the same conversations come out every time.
 """
 
 from __future__ import annotations
