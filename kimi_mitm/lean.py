@@ -48,13 +48,15 @@ class Lean:
         self._master = master
         self._manager: Any = master.addons
         self._having: dict[str, list[tuple[Any, Callable[..., Any]]]] = {}
+        self._asking_everyone = self._manager.trigger_event
         self._proxy_log = logging.getLogger("mitmproxy.proxy")
         self._level = self._proxy_log.level
         self._patched: list[str] = []
 
     def start(self) -> bool:
         """Takes effect; False when this mitmproxy is not one that we know, and only memory was tidied."""
-        self._proxy_log.setLevel(logging.WARNING)
+        if getattr(self._master.options, "termlog_verbosity", "info") != "debug":
+            self._proxy_log.setLevel(logging.WARNING)
         known = _known(self._manager)
         if known:
             self._wrap("register", self._forgetting(self._manager.register))
@@ -70,7 +72,10 @@ class Lean:
         self._proxy_log.setLevel(self._level)
         for name in self._patched:
             self._manager.__dict__.pop(name, None)
+        if self._patched:
+            self._master.options.changed.disconnect(self._options_changed)
         self._patched.clear()
+        self._having.clear()
         gc.unfreeze()
 
     def _wrap(self, name: str, function: Callable[..., Any]) -> None:
@@ -92,6 +97,9 @@ class Lean:
     async def _trigger_event(self, event: hooks.Hook) -> None:
         having = self._having.get(event.name)
         if having is None:
+            if event.name in _LIFECYCLE:
+                await self._asking_everyone(event)
+                return
             having = self._find(event.name)
         args = event.args()
         for _, function in having:
@@ -114,7 +122,7 @@ class Lean:
                 continue
             option = _IDLE_UNLESS.get(type(addon).__name__.lower())
             ours = type(addon).__module__.startswith("mitmproxy.addons.")
-            if ours and option is not None and name not in _LIFECYCLE and not getattr(options, option, True):
+            if ours and option is not None and not getattr(options, option, True):
                 continue
             having.append((addon, function))
         self._having[name] = having
@@ -122,6 +130,7 @@ class Lean:
 
 
 _LIFECYCLE = frozenset({"load", "configure", "running", "done"})
+"""Rare, and what answers them may change who is there: asked as mitmproxy asks."""
 
 
 def _known(manager: Any) -> bool:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,17 +28,22 @@ class Mitmdump:
     def text(self) -> str:
         return "\n".join(self.lines)
 
-    async def says(self, *words: str) -> str:
-        """The first line with all these words, waited for."""
+    async def until[T](self, look: Callable[[], T]) -> T:
+        """Waits until `look` gives something for what was said so far, and gives it."""
         async with asyncio.timeout(DEADLINE_S):
             while True:
                 self._more.clear()
-                for line in self.lines:
-                    if all(word in line for word in words):
-                        return line
+                if found := look():
+                    return found
                 if self._reading.done():
-                    raise AssertionError(f"mitmdump ended without {words}:\n{self.text}")
+                    raise AssertionError(f"mitmdump ended too early:\n{self.text}")
                 await self._more.wait()
+
+    async def says(self, *words: str) -> str:
+        """The first line with all these words, waited for."""
+        return await self.until(
+            lambda: next((line for line in self.lines if all(word in line for word in words)), "")
+        )
 
     async def port(self) -> int:
         """Where it listens."""
@@ -78,7 +83,7 @@ def leading(folder: Path, authority: Path, ports: dict[int, int]) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def mitmdump(
-    folder: Path, confdir: Path, *arguments: str, entry: Path = ENTRY, **variables: str
+    folder: Path, confdir: Path, *arguments: str, entry: Path | str = ENTRY, **variables: str
 ) -> AsyncIterator[Mitmdump]:
     """mitmdump with the addon; what it stores is below `folder`, which is its working directory too."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KIMI_")} | {

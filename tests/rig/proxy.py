@@ -90,8 +90,9 @@ class Proxy:
         writer.write(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE_S)
         if b" 200 " not in head:
+            body = await asyncio.wait_for(reader.read(1000), DEADLINE_S)
             writer.close()
-            raise ConnectionRefusedError(head.decode())
+            raise ConnectionRefusedError((head + body).decode())
         return reader, writer
 
 
