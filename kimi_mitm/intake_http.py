@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kimi_mitm import draft as drafts
 from kimi_mitm import link, recognise
+from kimi_mitm.answers import of_answer
 from kimi_mitm.draft import Draft
 from kimi_mitm.drafting import Drafting
 from kimi_mitm.records import Operation
@@ -30,7 +31,7 @@ class HttpIntake:
         self._unsure = False
         self._reader: AnswerReader | None = None
         self._answered: link.Answered | None = None
-        self._held: list[bytes] = []
+        self._held: list[tuple[link.Pieces, bytes]] = []
         self._held_size = 0
         self._first_token_at: float | None = None
         self._told_at = 0.0
@@ -74,8 +75,11 @@ class HttpIntake:
 
     def _pieces(self, head: link.Pieces, payload: bytes) -> None:
         if (self._draft is None or self._unsure) and not self._opened.poll:
-            self._hold(payload)
-            return
+            self._hold(head, payload)
+        else:
+            self._read(head, payload)
+
+    def _read(self, head: link.Pieces, payload: bytes) -> None:
         place = 0
         for at, size in zip(head.times, head.sizes, strict=True):
             if self._first_token_at is not None:
@@ -87,12 +91,13 @@ class HttpIntake:
                 self._first_token_at = at
         self._tell(head.times[-1])
 
-    def _hold(self, payload: bytes) -> None:
-        """Keeps the answer's beginning until it is long enough to decide what it is."""
-        self._held.append(payload)
+    def _hold(self, head: link.Pieces, payload: bytes) -> None:
+        """Keeps the answer's beginning until it tells what it is, or is long enough to decide."""
+        self._held.append((head, payload))
         self._held_size += len(payload)
-        if self._held_size >= _HEAD:
-            self._decide(self._answer_head(), final=False)
+        start = self._answer_head()
+        if self._held_size >= _HEAD or of_answer(start) is not None:
+            self._decide(start, final=False)
             if self._draft is not None:
                 self._release()
             elif self._held_size > _UNDECIDED_LIMIT:
@@ -100,10 +105,9 @@ class HttpIntake:
 
     def _release(self) -> None:
         self._unsure = False
-        held = b"".join(self._held)
-        self._held.clear()
-        if held:
-            self._feed(held)
+        held, self._held = self._held, []
+        for head, payload in held:
+            self._read(head, payload)
 
     def _feed(self, data: bytes) -> None:
         reader = self._reader or self._make_reader()
@@ -128,7 +132,7 @@ class HttpIntake:
 
     def _answer_head(self) -> bytes:
         encoding = self._answered.headers.get("content-encoding") if self._answered else None
-        return decode_body(b"".join(self._held), encoding, _HEAD).data
+        return decode_body(b"".join(payload for _, payload in self._held), encoding, _HEAD).data
 
     def _ended(self, head: link.Ended) -> None:
         if (self._draft is None or self._unsure) and not self._opened.poll:
