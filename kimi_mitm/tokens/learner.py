@@ -19,6 +19,9 @@ WINDOW = 80
 _ERRORS = 40
 _MEDIA = 64
 _MOST_TOKENS = 50_000_000
+# So many answers in a row that the weights can't explain are a change of the provider's.
+_CHANGED = 3
+_FORGETFUL = 0.6
 
 
 class State(msgspec.Struct, array_like=True):
@@ -64,10 +67,18 @@ class Learned:
         """The weights under this prior; fitted when rows or prior have changed."""
         if self._stale or prior is not self._prior:
             if self.rows:
-                start = self._weights or None
-                self._weights = regression.fit(self.rows, prior, floor=floor, share=share, start=start)
+                self._weights = self._fitted(prior, floor, share)
             self._prior, self._stale = prior, False
         return self._weights
+
+    def _fitted(self, prior: Mapping[str, Normal], floor: float, share: float) -> dict[str, float]:
+        start = self._weights or None
+        weights = regression.fit(self.rows, prior, floor=floor, share=share, start=start)
+        latest = self.rows[-_CHANGED:]
+        if len(self.rows) > _CHANGED and all(_missed(row, weights, floor, share) for row in latest):
+            # Not outliers but a new rule, such as a preamble that the provider has added.
+            weights = regression.fit(self.rows, prior, floor=floor, share=share, decay=_FORGETFUL)
+        return weights
 
     def learn(self, row: Row) -> None:
         """Takes in one more answered prompt."""
@@ -114,6 +125,10 @@ class Learned:
         ]
         state = State(VERSION, names, rows, self.errors, self.exact_misses, self.seen, self.media)
         return msgspec.msgpack.encode(state)
+
+
+def _missed(row: Row, weights: Mapping[str, float], floor: float, share: float) -> bool:
+    return abs(row.y - regression.dot(weights, row.x)) > 6 * regression.noise(row.y, floor, share)
 
 
 def _short(value: float) -> float:

@@ -15,6 +15,8 @@ from math import sqrt
 FREEDOM = 2.0
 PRIOR_FREEDOM = 3.0
 _PASSES = 9
+# So many times the usual noise a single row may be off and still be believed.
+_BELIEVED = 200.0
 _STEADY_PASSES = 2
 
 
@@ -59,39 +61,70 @@ def fit(
     agrees with them.
     """
     names = sorted({name for row in rows for name in row.x if name in prior})
-    place = {name: i for i, name in enumerate(names)}
-    means = [prior[name].mean for name in names]
-    precisions = [
-        (PRIOR_FREEDOM + 1)
-        / (
-            PRIOR_FREEDOM * prior[name].sd ** 2
-            + ((start or {}).get(name, prior[name].mean) - prior[name].mean) ** 2
-        )
-        for name in names
-    ]
-    sparse = [[(place[name], value) for name, value in row.x.items() if name in place] for row in rows]
-    variances = [noise(row.y, floor, share) ** 2 for row in rows]
-    ages = [decay ** (len(rows) - 1 - i) for i in range(len(rows))]
-    weights = [start.get(name, mean) if start else mean for name, mean in zip(names, means, strict=True)]
-    errors = [row.y - sum(weights[j] * v for j, v in cells) for row, cells in zip(rows, sparse, strict=True)]
-    scaled = sorted(e * e / v for e, v in zip(errors, variances, strict=True))
-    calm = start is not None and errors[-1] ** 2 < 4 * variances[-1]
-    scale = 1.0 if calm else max(1.0, sqrt(scaled[len(scaled) // 2]), sqrt(scaled[-1]) / 4)
+    if not names:
+        return {}
+    problem = _Problem(rows, names, [prior[name] for name in names], floor, share, decay)
+    weights = [(start or {}).get(name, prior[name].mean) for name in names]
+    errors = problem.errors(weights)
+    strange = [e * e / v for e, v in zip(errors, problem.variances, strict=True)]
+    median = _median(strange, problem.ages)
+    calm = start is not None and median < 4 and errors[-1] ** 2 < 4 * problem.variances[-1]
+    scale = 1.0 if calm else max(1.0, sqrt(median), sqrt(max(strange)) / 4)
+    scale = min(scale, _BELIEVED * len(rows))
     for _ in range(_STEADY_PASSES if calm else _PASSES):
-        pulls = [
-            age * (FREEDOM + 1) / (FREEDOM * v * scale * scale + e * e)
-            for age, e, v in zip(ages, errors, variances, strict=True)
-        ]
-        weights = _solve(sparse, [row.y for row in rows], pulls, means, precisions)
-        precisions = [
-            (PRIOR_FREEDOM + 1) / (PRIOR_FREEDOM * prior[name].sd ** 2 + (weight - prior[name].mean) ** 2)
-            for name, weight in zip(names, weights, strict=True)
-        ]
-        errors = [
-            row.y - sum(weights[j] * v for j, v in cells) for row, cells in zip(rows, sparse, strict=True)
-        ]
+        weights = problem.solve(weights, errors, scale)
+        errors = problem.errors(weights)
         scale = max(1.0, scale / 3)
     return dict(zip(names, weights, strict=True))
+
+
+def _median(values: Sequence[float], weights: Sequence[float]) -> float:
+    """The value with half of the weight on either side."""
+    half, passed = sum(weights) / 2, 0.0
+    for value, weight in sorted(zip(values, weights, strict=True)):
+        passed += weight
+        if passed > half:
+            return value
+    return max(values)
+
+
+class _Problem:
+    """Rows and priors, laid out for the passes."""
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        names: Sequence[str],
+        priors: Sequence[Normal],
+        floor: float,
+        share: float,
+        decay: float,
+    ) -> None:
+        place = {name: i for i, name in enumerate(names)}
+        self.priors = priors
+        self.ys = [row.y for row in rows]
+        self.cells = [[(place[name], v) for name, v in row.x.items() if name in place] for row in rows]
+        self.variances = [noise(y, floor, share) ** 2 for y in self.ys]
+        self.ages = [decay ** (len(rows) - 1 - i) for i in range(len(rows))]
+
+    def errors(self, weights: Sequence[float]) -> list[float]:
+        """What the weights leave unexplained of each row."""
+        return [
+            y - sum(weights[j] * v for j, v in cells) for y, cells in zip(self.ys, self.cells, strict=True)
+        ]
+
+    def solve(self, weights: Sequence[float], errors: Sequence[float], scale: float) -> list[float]:
+        """One pass: rows pull, and priors hold, by how far they were missed the last time."""
+        wide = scale * scale
+        pulls = [
+            age * (FREEDOM + 1) / (FREEDOM * v * wide + e * e)
+            for age, e, v in zip(self.ages, errors, self.variances, strict=True)
+        ]
+        holds = [
+            (PRIOR_FREEDOM + 1) / (PRIOR_FREEDOM * prior.sd**2 * wide + (weight - prior.mean) ** 2)
+            for prior, weight in zip(self.priors, weights, strict=True)
+        ]
+        return _solve(self.cells, self.ys, pulls, [prior.mean for prior in self.priors], holds)
 
 
 def _solve(

@@ -1,0 +1,131 @@
+"""What was learned survives a restart, and damage costs no more than the damaged state."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from helpers_tokens import answer, chat, claude, user
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kimi_mitm.tokens import Estimator, learner
+from kimi_mitm.tokens.learner import Learned, StateError
+from kimi_mitm.tokens.regression import Row
+
+
+@pytest.fixture
+def taught() -> Estimator:
+    """An estimator that has learned of a model with a preamble of 300 tokens."""
+    estimator = Estimator()
+    for n in range(6):
+        text = f"question {n} " * (n + 1)
+        answer(estimator, claude([user(text)]), 300 + estimator.count_text("gpt", text))
+    return estimator
+
+
+def test_a_restart_forgets_nothing(taught: Estimator) -> None:
+    """The same prompt, the same estimate and band."""
+    again = Estimator(taught.states())
+
+    ours, theirs = (e.estimate(claude([user("hello there")])).estimate for e in (taught, again))
+
+    assert ours.input_tokens == pytest.approx(theirs.input_tokens, abs=2)
+    assert ours.p90_error == theirs.p90_error
+    assert again.faults == []
+
+
+def test_changed_states_are_named(taught: Estimator) -> None:
+    """They can be kept one by one."""
+    _, changed = answer(taught, claude([user("hello")]), 301)
+
+    kept = {key: taught.state(key) for key in changed}
+
+    assert len(changed) == 2
+    assert Estimator(kept).estimate(claude([user("hello")])).estimate.kind == "calibrated"
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00", b"not a state", b"\xdc\xff\xff", b'{"v":1}'])
+def test_a_damaged_state_starts_over_and_says_so(taught: Estimator, damage: bytes) -> None:
+    """Only for that model; the others keep what they know."""
+    answer(taught, chat([user("hello")]), 8)
+    states = taught.states()
+    broken = next(key for key in states if key.startswith("model|anthropic"))
+    again = Estimator({**states, broken: damage})
+
+    estimate = again.estimate(claude([user("hello there")])).estimate
+
+    assert estimate.input_tokens > 0
+    assert [fault for fault in again.faults if broken in fault]
+    assert again.estimate(chat([user("hello")])).estimate.p90_error is None
+    assert len(again.faults) == 1
+
+
+def test_a_state_of_another_version_starts_over(taught: Estimator) -> None:
+    """Its figures may mean something else."""
+    state = msgspec.msgpack.decode(next(iter(taught.states().values())))
+    state[0] = 999
+
+    with pytest.raises(StateError, match="version 999"):
+        learner.load(msgspec.msgpack.encode(state))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e300])
+def test_a_state_with_impossible_figures_starts_over(value: float) -> None:
+    """Such figures would poison every estimate."""
+    learned = Learned()
+    learned.rows = [Row({"text": 5.0}, value)]
+
+    with pytest.raises((StateError, OverflowError, ValueError)):
+        learner.load(learned.dump())
+
+
+@given(st.binary(max_size=80))
+@settings(deadline=None)
+def test_any_bytes_are_a_state_or_an_error(data: bytes) -> None:
+    """Nothing else is raised."""
+    try:
+        learner.load(data)
+    except StateError:
+        return
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.integers(-(2**63), 2**63), st.floats(), st.text(max_size=3), st.lists(st.floats(), max_size=4)
+        ),
+        max_size=8,
+    )
+)
+@settings(deadline=None)
+def test_any_array_is_a_state_or_an_error(values: list[object]) -> None:
+    """Wrong shapes, too."""
+    try:
+        learner.load(msgspec.msgpack.encode(values))
+    except StateError:
+        return
+
+
+def test_old_answers_make_room() -> None:
+    """A state stays small however long a model is used."""
+    learned = Learned()
+    for n in range(500):
+        learned.learn(Row({"const": 1.0, "text": float(n)}, n + 7))
+        learned.remember_error(0.01, True)
+        learned.remember_media(str(n), 5.0)
+
+    again = learner.load(learned.dump())
+
+    assert (len(again.rows), len(again.errors), len(again.media), again.seen) == (80, 40, 64, 500)
+    assert again.rows[-1] == Row({"const": 1.0, "text": 499.0}, 506.0)
+    assert len(learned.dump()) < 8000
+
+
+def test_many_models_do_not_fill_the_memory() -> None:
+    """The oldest are put away as bytes, and come back when they're needed."""
+    estimator = Estimator()
+    for n in range(140):
+        answer(estimator, chat([user("hello")], model=f"gpt-4o-ft-{n}"), 90)
+
+    assert len(estimator._models._loaded) <= 256
+    assert len(estimator.states()) == 141
