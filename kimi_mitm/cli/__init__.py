@@ -16,6 +16,9 @@ from kimi_mitm import __version__
 
 COMMANDS: Mapping[str, str] = {
     "run": "run:run",
+    "env": "env:env",
+    "setup": "setup:setup",
+    "ca": "ca:app",
     "export": "export:export",
     "import-logs": "logs:import_logs",
     "logs": "logs:app",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kimi_mitm.settings import data_folder
-from kimi_mitm.store.database import StoreError, connect
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -51,6 +53,8 @@ def moment(text: str | None) -> datetime | None:
 @asynccontextmanager
 async def database(where: str | None) -> AsyncIterator[AsyncEngine]:
     """The database for reading; nothing is made. Fails the command when there is none."""
+    from kimi_mitm.store.database import StoreError, connect
+
     try:
         engine = await connect(where or str(data_folder() / "kimi.db"), create=False)
     except StoreError as e:
@@ -59,6 +63,19 @@ async def database(where: str | None) -> AsyncIterator[AsyncEngine]:
         yield engine
     finally:
         await engine.dispose()
+
+
+def say(line: str) -> None:
+    """One line for people, beside the output."""
+    typer.echo(f"kimi-mitm: {line}", err=True)
+
+
+def user_name() -> str:
+    """The user, as the system names them."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"
 
 
 def leave_quietly() -> NoReturn:

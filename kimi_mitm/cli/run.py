@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 import uuid
@@ -13,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from kimi_mitm.cli.common import say, user_name
 from kimi_mitm.launch import bundles, one_shot, proxies, recorded, summary, terminal, variables
 from kimi_mitm.launch.one_shot import Attempt, Watcher
 from kimi_mitm.launch.proxies import OwnProxy, ProxyError
@@ -44,7 +44,7 @@ def run(
     own: Annotated[bool, typer.Option("--own-proxy", help="Start a proxy even if one is running.")] = False,
 ) -> None:
     """Run a command with its LLM traffic watched; everything else about it stays as it is."""
-    this = Run(command, user or _user(), one_shot=one_shot, quiet=quiet)
+    this = Run(command, user or user_name(), one_shot=one_shot, quiet=quiet)
     code = this.run(proxy_arg or [], own=own or bool(proxy_arg))
     raise typer.Exit(terminal.end_like(code))
 
@@ -156,19 +156,7 @@ class Run:
             return None
 
 
-def say(line: str) -> None:
-    """One line of ours, beside what the client writes."""
-    typer.echo(f"kimi-mitm: {line}", err=True)
-
-
 def _goes_on_to(proxy: RunningProxy, own: str) -> bool:
     """Whether the running proxy goes on to the user's own; to another one's, traffic would go astray."""
     host, _, port = (proxy.upstream or "").rpartition(":")
     return bool(host) and variables.same_address(own, host, int(port))
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"

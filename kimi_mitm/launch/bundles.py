@@ -51,21 +51,23 @@ def ca_file(confdir: str | Path) -> Path:
 
 def has_ca(confdir: str | Path) -> bool:
     """Whether our CA is there and can be read."""
-    return bool(certificates(_read(ca_file(confdir))))
+    return bool(certificates(read(ca_file(confdir))))
 
 
 def make(confdir: str | Path, given: Mapping[str, str]) -> Files:
     """The files for a client whose environment is `given`. Raises `NoCertificate`, or OSError when they
     can be written nowhere."""
     path = ca_file(confdir)
-    ours = certificates(_read(path))
+    ours = certificates(read(path))
     if not ours:
         raise NoCertificate(f"there is no CA certificate at {path}")
     roots = system_roots()
     replaces = {v.name for v in table().variables if v.holds == "bundle"}
     merged = {}
-    for name, value in merged_variables(given).items():
-        theirs = certificates(_read(Path(value)))
+    for name, value in _own(given).items():
+        theirs = certificates(read(Path(value)))
+        if name not in replaces and set(theirs) <= set(ours):
+            continue
         rest = theirs or (roots if name in replaces else [])
         merged[name] = _store("own", [*rest, *ours])
     return Files(ca=str(path), bundle=_store("bundle", [*roots, *ours]), merged=merged)
@@ -73,8 +75,22 @@ def make(confdir: str | Path, given: Mapping[str, str]) -> Files:
 
 def upstream_roots(given: Mapping[str, str]) -> str:
     """A file of everything that the user trusts: for the proxy's own connections to providers."""
-    theirs = [c for value in merged_variables(given).values() for c in certificates(_read(Path(value)))]
+    theirs = [c for value in _own(given).values() for c in certificates(read(Path(value)))]
     return _store("roots", [*system_roots(), *theirs])
+
+
+def read(path: Path) -> bytes:
+    """A file's bytes, none when it can't be read."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError):
+        return b""
+
+
+def _own(given: Mapping[str, str]) -> dict[str, str]:
+    """What the user has set, without what an earlier start of ours has set."""
+    ours = {_folder(), _temporary()}
+    return {n: v for n, v in merged_variables(given).items() if Path(v).parent not in ours}
 
 
 def certificates(pem: bytes) -> list[bytes]:
@@ -91,7 +107,7 @@ def system_roots() -> list[bytes]:
     elif sys.platform == "darwin":
         pem.append(_mac_roots())
     paths = (ssl.get_default_verify_paths().openssl_cafile, *_SYSTEM_FILES)
-    pem.append(next(filter(None, (_read(Path(p)) for p in paths)), b""))
+    pem.append(next(filter(None, (read(Path(p)) for p in paths)), b""))
     return list(dict.fromkeys(c for text in reversed(pem) for c in certificates(text)))
 
 
@@ -100,7 +116,7 @@ def _certifi() -> bytes:
         import certifi
     except ImportError:
         return b""
-    return _read(Path(certifi.where()))
+    return read(Path(certifi.where()))
 
 
 def _windows_roots() -> list[bytes]:
@@ -121,13 +137,17 @@ def _mac_roots() -> bytes:
 def _store(kind: str, found: Iterable[bytes]) -> str:
     content = b"\n".join(dict.fromkeys(found)) + b"\n"
     name = f"{kind}-{hashlib.sha256(content).hexdigest()[:16]}.pem"
-    for folder in (data_folder() / "certificates", _temporary()):
+    for folder in (_folder(), _temporary()):
         path = folder / name
         with contextlib.suppress(OSError):
-            if _read(path) != content:
+            if read(path) != content:
                 _write(path, content)
             return str(path)
     raise OSError("no folder to write certificates to")
+
+
+def _folder() -> Path:
+    return data_folder() / "certificates"
 
 
 def _temporary() -> Path:
@@ -150,10 +170,3 @@ def _write(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (OSError, ValueError):
-        return b""
