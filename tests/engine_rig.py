@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from kimi_mitm import link
 from kimi_mitm.desk import Desk
+from kimi_mitm.events import Event
 from kimi_mitm.intake import Intake
 from kimi_mitm.records import Exchange
 from kimi_mitm.settings import Settings
@@ -40,12 +41,29 @@ class Downward:
         return [m for m in self.heard if isinstance(m, link.Note)]
 
 
-class Rig:
-    """A desk and an intake on one thread; `now` moves by a second with each frame's exchange."""
+class Clock:
+    """The engine's clock, which stands until a test moves it."""
 
-    def __init__(self, desk: Desk, downward: Downward) -> None:
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Rig:
+    """A desk and an intake on one thread; each exchange starts a second after the one before. `told` are
+    the events that everybody heard."""
+
+    def __init__(self, desk: Desk, downward: Downward, clock: Clock) -> None:
         self.desk = desk
         self.downward = downward
+        self.clock = clock
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        _listen(desk, self.told)
         self.news: list[Any] = []
         self.intake: Intake
         self._numbers = itertools.count(1)
@@ -107,12 +125,30 @@ class Rig:
         self.intake.handle(link.Ended(n=n, at=EPOCH + n + 0.9, error=error, lost=lost), b"")
         await self.settle()
 
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """The data of the events of one type."""
+        return [data for told, data in self.told if told == kind]
+
+    async def pass_time(self, seconds: float) -> None:
+        """Lets time pass, then looks after things once."""
+        self.clock.wait(seconds)
+        await self.desk.upkeep()
+
     async def chat(self, model: str = "gpt-4o", text: str = "hello", **more: Any) -> Exchange:
         """A whole chat exchange with reported usage; its record."""
-        n = await self.open({"model": model, "messages": [{"role": "user", "content": text}]}, **more)
+        body = {"model": model, "messages": [{"role": "user", "content": text}], **more.pop("body", {})}
+        n = await self.open(body, **more)
         await self.answer(n, chat_answer(model))
         await self.end(n)
-        return (await self.records())[-1]
+        found = next(o for k, o in reversed(self.told) if k == "exchange:completed")
+        return await self.record(found["id"])
+
+    async def record(self, exchange_id: str) -> Exchange:
+        """One stored exchange."""
+        assert self.desk.store.engine is not None
+        found = await exchanges.get(self.desk.store.engine, exchange_id)
+        assert found is not None
+        return found
 
     async def records(self, **wanted: Any) -> list[Exchange]:
         """What is stored, oldest first."""
@@ -136,21 +172,55 @@ def chat_answer(model: str = "gpt-4o", prompt: int = 12, output: int = 3) -> byt
     ).encode()
 
 
-@asynccontextmanager
-async def engine(folder: Path, **settings: Any) -> AsyncIterator[Rig]:
-    """An engine on a database in the folder, without logs and control endpoint unless told otherwise."""
+def sse(*documents: dict[str, Any]) -> list[bytes]:
+    """Server-sent events, one piece each, with OpenAI's end."""
+    return [b"data: " + json.dumps(d).encode() + b"\n\n" for d in documents] + [b"data: [DONE]\n\n"]
+
+
+def _listen(desk: Desk, told: list[tuple[str, dict[str, Any]]]) -> None:
+    publish = desk.hub.publish
+
+    def also(type: str, data: Mapping[str, Any], at: datetime | None = None) -> Event:
+        told.append((type, dict(data)))
+        return publish(type, data, at)
+
+    desk.hub.publish = also  # type: ignore[method-assign]
+
+
+async def start(folder: Path, clock: Clock | None = None, **settings: Any) -> Rig:
+    """An engine on a database in the folder, without logs and control endpoint unless told otherwise;
+    whoever starts it closes its desk."""
     values = {
         "db": str(folder / "kimi.db"),
         "control": None,
         "logs": ("off",),
         "archive_dir": str(folder / "users"),
     }
-    downward = Downward()
-    desk = Desk(Settings(**{**values, **settings}), downward, datetime.now(UTC))  # type: ignore[arg-type]
-    rig = Rig(desk, downward)
+    downward, clock = Downward(), clock or Clock()
+    made = Settings(**{**values, **settings})
+    desk = Desk(made, downward, datetime.now(UTC), clock=clock)  # type: ignore[arg-type]
+    rig = Rig(desk, downward, clock)
     rig.intake = await desk.open(rig.news.append)
+    return rig
+
+
+@asynccontextmanager
+async def engine(folder: Path, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Rig]:
+    """The same, closed at the end."""
+    rig = await start(folder, clock, **settings)
     try:
         yield rig
     finally:
         await rig.settle()
-        await desk.close()
+        await rig.desk.close()
+
+
+async def crash(rig: Rig) -> None:
+    """The engine's process dies: nothing of it runs any more, and nothing was ended."""
+    for task in [*rig.desk._tasks, rig.desk._warming]:
+        task.cancel()
+    writer = rig.desk.store._writer
+    if writer is not None and writer._task is not None:
+        writer._task.cancel()
+    if rig.desk.store.engine is not None:
+        await rig.desk.store.engine.dispose()
