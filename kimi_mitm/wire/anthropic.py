@@ -98,11 +98,16 @@ def _sum_of_counts(doc: Any) -> int | None:
 
 
 class MessagesReader(Draft):
-    """Reads a message, or the events that make one."""
+    """Reads a message, or the events that make one.
+
+    The output that `message_start` states is where the count begins, mostly 1: it is no figure of an
+    answer that broke off before a `message_delta`.
+    """
 
     def __init__(self, status: int, headers: Mapping[str, str]) -> None:
         super().__init__(status, headers)
         self._stated: dict[str, Any] = {}
+        self._begun = False
 
     def read(self, name: str | None, doc: dict[str, Any]) -> None:
         kind = doc.get("type") or name
@@ -112,13 +117,16 @@ class MessagesReader(Draft):
             self._block(doc.get("index"), doc.get("content_block"))
         elif kind == "message_start":
             self._message(doc.get("message"))
+            self._begun = True
         elif kind == "message_delta":
             self._use(doc.get("usage"))
+            self._begun = False
             delta = doc.get("delta")
             self.finish_reason = text(get(delta, "stop_reason")) or self.finish_reason
             self._container(delta)
         elif kind == "message_stop":
             self.complete = True
+            self._begun = False
         elif kind == "message" or "content" in doc:
             self._message(doc)
             self.complete = self.finish_reason is not None or self.complete
@@ -126,7 +134,10 @@ class MessagesReader(Draft):
             self._completion(doc)
 
     def usage(self) -> Usage:
-        return messages_usage(self._stated)
+        stated = self._stated
+        if self._begun:
+            stated = {name: value for name, value in stated.items() if not name.startswith("output_tokens")}
+        return messages_usage(stated)
 
     def _message(self, message: Any) -> None:
         if not isinstance(message, dict):

@@ -156,6 +156,13 @@ def test_a_cut_stream_is_aborted() -> None:
     assert answer.problem == Problem("aborted", "gone")
 
 
+def test_where_the_output_count_begins_is_no_figure_of_a_cut_answer() -> None:
+    begun = start(input_tokens=9, output_tokens=1), delta(0, "text_delta", text="a")
+    assert read(*begun, aborted="gone").usage == Usage(input_tokens=9)
+    assert read(*begun, STOP).usage.output_tokens == 1
+    assert read(*begun, end(output_tokens=40), aborted="gone").usage.output_tokens == 40
+
+
 def test_events_without_names_are_read() -> None:
     reader = AnswerReader(FORMATS["anthropic.messages"], 200, {})
     reader.feed(
