@@ -64,7 +64,7 @@ class LLM(Contentview):
         figures = figure_lines(flow.metadata) if first else []
         if figures and message is not None:
             figures.insert(0, "# the last turn's figures")
-        return "\n".join([*figures, *([""] if figures else []), *lines])
+        return "\n".join([*figures, *(["---"] if figures else []), *lines])
 
     def _format(self, flow: http.HTTPFlow) -> str | None:
         """The flow's wire format: what the engine found, or what can be told from here."""

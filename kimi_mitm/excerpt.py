@@ -7,10 +7,12 @@ indented block below its key.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 _INLINE = 100
+_WIDTH = 120
 _PLAIN = re.compile(r"[^\s\-?:,\[\]{}#&*!|>'\"%@`][^\n]*")
 _CONFUSING = re.compile(r":\s|:$|\s#")
 _MEDIA = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/_\-]{200}")
@@ -30,7 +32,17 @@ def block(key: str, text: str, bound: int) -> list[str]:
         return [f"{key}: {text}"]
     if not text:
         return [f"{key}:"]
-    return [f"{key}: |", *(f"  {line}" for line in text.splitlines())]
+    return [f"{key}: |", *(f"  {part}" for line in text.splitlines() for part in _wrapped(line))]
+
+
+def _wrapped(line: str) -> Iterator[str]:
+    """The line in pieces that a screen holds, cut at spaces: mitmweb doesn't wrap."""
+    while len(line) > _WIDTH:
+        at = line.rfind(" ", _WIDTH // 2, _WIDTH)
+        cut = at + 1 if at > 0 else _WIDTH
+        yield line[:cut]
+        line = line[cut:]
+    yield line
 
 
 def clip(text: str, bound: int) -> str:

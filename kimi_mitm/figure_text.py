@@ -15,7 +15,7 @@ def figure_lines(metadata: Mapping[str, Any]) -> list[str]:
         return []
     figures = _Figures(metadata)
     lines = [
-        figures.exchange(),
+        *figures.exchange(),
         f"prompt: {figures.prompt()}",
         *figures.answer(),
         *figures.cached(),
@@ -57,7 +57,7 @@ class _Figures:
     def origin(self) -> str:
         return self.text("origin") or "unknown origin"
 
-    def exchange(self) -> str:
+    def exchange(self) -> list[str]:
         model, answered = self.text("model"), self.text("response_model")
         named = f"{model} (answered by {answered})" if model and answered and answered != model else model
         session = self.text("session")
@@ -67,11 +67,11 @@ class _Figures:
             f"{self.text('client') or 'unknown'} → {provider}",
             f"served by {served}" if served and served != provider else None,
             named or answered,
-            self.text("wire_format"),
-            f"session {session}" if session else None,
             "beside the conversation" if self._metadata.get("kimi.side") is True else None,
         ]
-        return f"exchange: {' · '.join(filter(None, said))}"
+        place = [self.text("wire_format"), f"session {session}" if session else None]
+        lines = [f"exchange: {' · '.join(filter(None, said))}"]
+        return [*lines, f"recorded: {' · '.join(filter(None, place))}"] if any(place) else lines
 
     def prompt(self) -> str:
         guess, settled = self.tokens("estimated_input_tokens"), self.tokens("input_tokens")
@@ -79,7 +79,7 @@ class _Figures:
         if guess is not None:
             error = self.number("estimate_p90_error")
             kind = self.text("estimate_kind") or "kind unknown"
-            bound = f", 9 of 10 within {error:.1%}" if error is not None else ""
+            bound = f", 9 of 10 within {100 * error:.1f} %" if error is not None else ""
             said.append(f"{guess} estimated ({kind}{bound})")
         if settled is not None and not (self.estimated and settled == guess):
             said.append(f"{settled} ({self.origin})")
@@ -116,7 +116,7 @@ class _Figures:
         new, share = self.tokens("delta_tokens"), self.number("history_ratio")
         if new is None:
             return []
-        history = f", {share:.0%} is history" if share is not None else ""
+        history = f", {100 * share:.0f} % is history" if share is not None else ""
         noise = ", mostly noise" if self._metadata.get("kimi.is_noise") is True else ""
         return [f"new: {new} tokens since the previous exchange{history}{noise}"]
 

@@ -155,7 +155,7 @@ def _tools(parts: Sequence[Part], weight: int) -> list[str]:
         return []
     names = [part.name or "?" for part in parts[:_MOST_NAMES]]
     more = f", and {len(parts) - _MOST_NAMES} more" if len(parts) > _MOST_NAMES else ""
-    return [f"tools: {len(parts)}, {excerpt.size(weight)} ({', '.join(names)}{more})"]
+    return block("tools", f"{len(parts)}, {excerpt.size(weight)} ({', '.join(names)}{more})", PART_BOUND)
 
 
 def _is_object(body: bytes) -> bool:
@@ -176,7 +176,7 @@ def _settings(body: bytes) -> list[str]:
         text = bytes(raw)
         if len(text) <= _SETTING and not text.startswith((b"[{", b'["')) and key not in _PROMPT:
             found.append(f"{key} {text.decode('utf-8', 'replace').strip(chr(34))}")
-    return [f"settings: {' · '.join(found[:_MOST_SETTINGS])}"] if found else []
+    return block("settings", " · ".join(found[:_MOST_SETTINGS]), PART_BOUND) if found else []
 
 
 _PROMPT = frozenset({"messages", "input", "prompt", "system", "instructions", "contents", "text", "texts"})

@@ -78,7 +78,7 @@ def test_the_figures_stand_on_top(view: LLM) -> None:
 
     text = contentviews.prettify_message(flow.request, flow).text
 
-    assert text.splitlines()[1:4] == ["prompt: 8 estimated (exact) → no report yet", "", "user: hi"]
+    assert text.splitlines()[2:5] == ["prompt: 8 estimated (exact) → no report yet", "---", "user: hi"]
 
 
 def test_a_websockets_figures_stand_on_its_first_message_only(view: LLM) -> None:

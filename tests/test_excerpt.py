@@ -26,6 +26,15 @@ def test_an_entry_stands_on_its_line_if_it_is_short_and_plain(text: str, lines: 
     assert excerpt.block("user", text, 1000) == lines
 
 
+def test_long_lines_are_cut_at_spaces_or_where_there_are_none() -> None:
+    words = excerpt.block("user", "word " * 50, 1000)
+    solid = excerpt.block("user", "x" * 250, 1000)
+
+    assert "".join(line[2:] for line in words[1:]) == "word " * 50
+    assert [len(line) for line in words[1:]] == [122, 122, 12]
+    assert [len(line) for line in solid[1:]] == [122, 122, 12]
+
+
 def test_a_long_text_keeps_its_ends_and_says_how_much_is_missing() -> None:
     cut = excerpt.clip("a" * 750 + "b" * 5000 + "c" * 250, 1000)
 

@@ -59,15 +59,16 @@ def test_each_figure_says_where_it_comes_from() -> None:
 
     assert found == {
         "exchange": (
-            "claude-code → anthropic · served by aws · claude-sonnet-4-5 (answered by "
-            "claude-sonnet-4-5-20250929) · anthropic.messages · session s_1"
+            "claude-code → anthropic · served by aws · "
+            "claude-sonnet-4-5 (answered by claude-sonnet-4-5-20250929)"
         ),
-        "prompt": "12,411 estimated (calibrated, 9 of 10 within 3.1%) → 12,903 (reported)",
+        "recorded": "anthropic.messages · session s_1",
+        "prompt": "12,411 estimated (calibrated, 9 of 10 within 3.1 %) → 12,903 (reported)",
         "answer": "540 (reported), 120 of it reasoning",
         "cached": "11,020 read, 0 written (reported)",
         "cost": "$0.0412 (list price, from reported tokens)",
         "context": "6.2 % of 200,000",
-        "new": "1,204 tokens since the previous exchange, 91% is history, mostly noise",
+        "new": "1,204 tokens since the previous exchange, 91 % is history, mostly noise",
         "parts": "system 2,000 · tools 8,411 · tool results 2,000 (estimated)",
         "time": "first token after 0.95 s, all in 4.20 s",
     }
@@ -76,7 +77,7 @@ def test_each_figure_says_where_it_comes_from() -> None:
 @pytest.mark.parametrize(
     ("changes", "settled", "prompt"),
     [
-        ({}, False, "12,411 estimated (calibrated, 9 of 10 within 3.1%) → no report yet"),
+        ({}, False, "12,411 estimated (calibrated, 9 of 10 within 3.1 %) → no report yet"),
         ({"estimate_p90_error": None}, True, "12,411 estimated (calibrated) → nothing reported"),
         ({"estimated_input_tokens": None}, False, "no report yet"),
         (

@@ -126,16 +126,12 @@ def test_a_message_of_too_many_values_shows_its_beginning() -> None:
 
 
 def test_many_tools_are_counted_and_named_as_far_as_there_is_room() -> None:
-    (line,) = (
-        found
-        for found in lines(
-            tools=[{"type": "function", "function": {"name": f"t{n}"}} for n in range(70)], messages=said("x")
-        )
-        if found.startswith("tools: ")
-    )
+    tools = [{"type": "function", "function": {"name": f"t{n}"}} for n in range(70)]
 
-    assert line.startswith("tools: 70, ")
-    assert line.endswith("t59, and 10 more)")
+    text = "\n".join(lines(tools=tools, messages=said("x")))
+
+    assert text.startswith("tools: |\n  70, 3.6 KB (t0, t1, ")
+    assert text.endswith("t59, and 10 more)\nuser: x")
 
 
 @pytest.mark.parametrize(
