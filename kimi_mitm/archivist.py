@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from kimi_mitm.store import Store
 from kimi_mitm.store import exchanges as exchange_rows
 from kimi_mitm.store.exchanges import Wanted
 
-_MOST_EXCHANGES = 10_000
+_SHARE = 0.05
+"""Of the time, at most so much goes into `current.yaml`: a long conversation is written less often."""
 
 
 class Archivist:
@@ -35,6 +37,7 @@ class Archivist:
         self._say = say
         self._troubled = False
         self._changed: set[str] = set()
+        self._rested_at = 0.0
 
     def changed(self, session_id: str | None) -> None:
         """A live session has more to show."""
@@ -42,7 +45,7 @@ class Archivist:
             self._changed.add(session_id)
 
     async def archive_ended(self) -> None:
-        """Archives what has ended since the last call."""
+        """Archives what has ended since the last call; each is told of when that is done, or can't be."""
         due = self._keeper.book.unarchived()
         if not due:
             return
@@ -53,7 +56,11 @@ class Archivist:
             await self._keeper.change(_archived(session.session_id, name))
 
     async def write_current(self) -> None:
-        """Writes the live sessions that changed since the last call; of one user the one used last."""
+        """Writes the live sessions that changed since the last call; of one user the one used last. After
+        much work it rests for a while."""
+        started = time.monotonic()
+        if started < self._rested_at:
+            return
         latest: dict[str, Session] = {}
         for session_id in self._changed:
             session = self._keeper.book.session(session_id)
@@ -68,6 +75,8 @@ class Archivist:
         for session in latest.values():
             said, exchanges = await self._content_of(session)
             await self._tried(archive.write_current, self._root, session, said, exchanges)
+        took = time.monotonic() - started
+        self._rested_at = started + took / _SHARE
 
     async def _archive(self, session: Session) -> str | None:
         said, exchanges = await self._content_of(session)
@@ -80,7 +89,9 @@ class Archivist:
         self, write: Callable[..., T], root: Path, session: Session, said: object, exchanges: object
     ) -> T | None:
         try:
-            return await asyncio.to_thread(write, root, session, said, exchanges, content=self._content)
+            done = await asyncio.to_thread(write, root, session, said, exchanges, content=self._content)
+            self._troubled = False
+            return done
         except OSError as e:
             if not self._troubled:
                 self._say(f"conversations can't be archived in {root}: {e.strerror or e}")
@@ -91,8 +102,7 @@ class Archivist:
         engine = self._store.engine
         if engine is None:
             return [], self._keeper.book.recent(session.session_id)
-        wanted = Wanted(session=session.session_id, limit=_MOST_EXCHANGES)
-        exchanges, _ = await exchange_rows.page(engine, wanted)
+        exchanges = [e async for e in exchange_rows.stream(engine, Wanted(session=session.session_id))]
         if not self._content:
             return [], exchanges
         async with engine.connect() as connection:

@@ -178,7 +178,8 @@ class Desk:
             try:
                 await step()
             except Exception as e:
-                self.say(f"something of the upkeep failed ({place_of(e)})")
+                if self.vitals.faulty(place_of(e)):
+                    self.say(f"something of the upkeep failed ({place_of(e)})")
 
     async def _sweep(self) -> None:
         """Ends idle sessions. Those of a file go by the file's own times."""

@@ -51,7 +51,7 @@ class Vitals:
             self.exchanges = await exchange_rows.count(self._store.engine, Wanted())
 
     def faulty(self, place: str) -> bool:
-        """An exchange met a fault of ours there; True for the first one."""
+        """A fault of ours was met there; True for the first one."""
         if place not in self._faults and len(self._faults) >= _MOST_PLACES:
             place = "elsewhere"
         self._faults[place] += 1
@@ -99,8 +99,7 @@ class Vitals:
             for host in dict.fromkeys(self.passed)
         ]
         found += [
-            f"{count} exchanges could not be recorded whole ({place})."
-            for place, count in self._faults.items()
+            f"Something could not be done, {count} times: {place}." for place, count in self._faults.items()
         ]
         found += [
             f"The log {s.name} is seen, not understood." for s in self._logs.health() if s.not_understood

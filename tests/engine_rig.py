@@ -93,7 +93,7 @@ class Rig:
         opened = link.Opened(
             n=n,
             flow_id=f"flow-{n}",
-            exchange_id=exchange_id or str(uuid.uuid5(uuid.NAMESPACE_URL, f"rig {n}")),
+            exchange_id=exchange_id or str(uuid.uuid4()),
             at=at if at is not None else EPOCH + n,
             method=more.pop("method", "POST"),
             url=f"https://{host}{path}",
@@ -224,3 +224,8 @@ async def crash(rig: Rig) -> None:
         writer._task.cancel()
     if rig.desk.store.engine is not None:
         await rig.desk.store.engine.dispose()
+
+
+def files_with(folder: Path, text: str) -> list[Path]:
+    """The files below the folder in which the text stands."""
+    return [p for p in folder.rglob("*") if p.is_file() and text.encode() in p.read_bytes()]

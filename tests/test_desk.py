@@ -10,11 +10,7 @@ import pytest
 
 from kimi_mitm import link
 from kimi_mitm.records import Operation, Source
-from tests.engine_rig import EPOCH, chat_answer, engine
-
-
-def files_with(folder: Path, text: str) -> list[Path]:
-    return [p for p in folder.rglob("*") if p.is_file() and text.encode() in p.read_bytes()]
+from tests.engine_rig import EPOCH, chat_answer, engine, files_with
 
 
 async def test_an_exchange_is_recorded_with_the_figures_that_the_provider_reported(tmp_path: Path) -> None:
