@@ -19,9 +19,12 @@ COMMANDS: Mapping[str, str] = {
     "env": "env:env",
     "setup": "setup:setup",
     "ca": "ca:app",
+    "stats": "stats:stats",
+    "sessions": "sessions:app",
     "export": "export:export",
     "import-logs": "logs:import_logs",
     "logs": "logs:app",
+    "config": "config:config",
 }
 """Name → module below this package, and what in it is the command: a function, or an app of several."""
 

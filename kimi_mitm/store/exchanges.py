@@ -27,6 +27,7 @@ class Wanted:
 
     session: str | None = None
     provider: str | None = None
+    user: str | None = None
     since: datetime | None = None
     after: str | None = None
     newest_first: bool = False
@@ -94,8 +95,15 @@ async def count(engine: AsyncEngine, wanted: Wanted) -> int:
 
 async def figures(engine: AsyncEngine, wanted: Wanted) -> AsyncIterator[Sequence[Figures]]:
     """The figures to sum of all that match, oldest first, in pieces."""
+    async for rows in dated_figures(engine, wanted):
+        yield [row for _, row in rows]
+
+
+async def dated_figures(engine: AsyncEngine, wanted: Wanted) -> AsyncIterator[Sequence[tuple[str, Figures]]]:
+    """The same, each with its day (`2026-03-01`, UTC)."""
     c = exchanges.c
     picked = _filtered(wanted).with_only_columns(
+        c.started_at,
         *(c.provider, c.model, c.input_tokens, c.output_tokens, c.cache_read_tokens, c.reasoning_tokens),
         *(c.total_tokens, c.cost_usd, c.error.is_not(None), c.estimated_input_tokens),
         and_(c.source == "usage", c.is_estimated.is_(False)),
@@ -103,7 +111,7 @@ async def figures(engine: AsyncEngine, wanted: Wanted) -> AsyncIterator[Sequence
     async with engine.connect() as connection:
         result = await connection.stream(picked)
         async for rows in result.partitions(1000):
-            yield [Figures._make(row) for row in rows]
+            yield [(row[0][:10], Figures._make(row[1:])) for row in rows]
 
 
 def _filtered(wanted: Wanted) -> Select[Any]:
@@ -113,6 +121,8 @@ def _filtered(wanted: Wanted) -> Select[Any]:
         statement = statement.where(c.session_id == wanted.session)
     if wanted.provider is not None:
         statement = statement.where(c.provider == wanted.provider)
+    if wanted.user is not None:
+        statement = statement.where(c.user == wanted.user)
     if wanted.since is not None:
         statement = statement.where(c.started_at >= instant(wanted.since))
     if wanted.after is not None:

@@ -48,7 +48,8 @@ def options(text: str) -> dict[str, str]:
         "</application>",
         '<application>\n  <component name="HttpConfigurable" />\n</application>',
         '<application>\n  <component name="HttpConfigurable">\n    '
-        '<option name="USE_HTTP_PROXY" value="false"/>\n    <option name="PROXY_HOST" value="corp" />\n  </component>\n</application>\n',
+        '<option name="USE_HTTP_PROXY" value="false"/>\n    <option name="PROXY_HOST" value="corp" />\n  '
+        "</component>\n</application>\n",
     ],
 )
 def test_jetbrains_gets_the_proxy_whatever_was_there(text: str) -> None:
