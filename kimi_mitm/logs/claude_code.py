@@ -1,9 +1,10 @@
 """Claude Code, and whatever is built on its SDK: one JSONL file per session under `projects/`.
 
-An answer is written as one `assistant` line per content block, each with the message's whole usage, so
-the message's id is the key and the last line stands. A forked session begins with copies of the lines
-of the old one (`requestSessionId` then names the session that asked), a side chain may repeat its
-parent's messages. Usage is Anthropic's: cached tokens beside `input_tokens`, thinking in the output.
+An answer is written as one `assistant` line per content block, each with the message's whole usage, so the
+message's id is the key and the last line stands. A line without a stop reason was written before the output
+was counted: what it says there is where the count began. A forked session begins with copies of the lines
+of the old one (`requestSessionId` then names the session that asked), a side chain may repeat its parent's
+messages. Usage is Anthropic's: cached tokens beside `input_tokens`, thinking in the output.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class ClaudeCodeReader:
         self._file.tally.understood += 1
         self._last = text(doc, "uuid")
         synthetic = message.get("model") == "<synthetic>" or doc.get("isApiErrorMessage") is True
-        usage = NO_USAGE if synthetic else self._usage(table(message, "usage"))
+        counted = message.get("stop_reason", "") is not None
+        usage = NO_USAGE if synthetic else self._usage(table(message, "usage"), counted)
         problem = _problem(doc, message) if synthetic else None
         if not usage and not (problem and request):
             return
@@ -97,13 +99,13 @@ class ClaudeCodeReader:
         )
         yield with_error_figures(reading)
 
-    def _usage(self, raw: dict[str, Any]) -> Usage:
+    def _usage(self, raw: dict[str, Any], counted: bool) -> Usage:
         return self._figures.usage(
             input=raw.get("input_tokens"),
-            output=raw.get("output_tokens"),
+            output=raw.get("output_tokens") if counted else None,
             cache_read=raw.get("cache_read_input_tokens"),
             cache_write=raw.get("cache_creation_input_tokens"),
-            reasoning=dig(raw, "output_tokens_details", "thinking_tokens"),
+            reasoning=dig(raw, "output_tokens_details", "thinking_tokens") if counted else None,
             cache_apart=True,
         )
 

@@ -59,6 +59,15 @@ def test_a_line_per_block_is_one_reading_and_the_last_stands() -> None:
     assert readings[-1].usage.output_tokens == 88
 
 
+def test_a_line_without_a_stop_reason_has_no_output_yet() -> None:
+    line = answer(output=1)
+    line["message"]["stop_reason"] = None
+
+    (reading,) = feed(ClaudeCodeReader, line)
+
+    assert figures(reading) == (15_350, None, 15_000, 300, None)
+
+
 def test_a_fork_s_copies_stay_the_old_session_s() -> None:
     fork = answer(sessionId="new", requestSessionId=SESSION)
 
