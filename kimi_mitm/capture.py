@@ -38,6 +38,31 @@ class Budget:
         return self.held > self.limit
 
 
+class Messages:
+    """How much of one WebSocket's messages mitmproxy keeps: it would keep all of them."""
+
+    __slots__ = ("_budget", "held")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.held = 0
+
+    def add(self, size: int) -> bool:
+        """One more of this size is kept; True when the older ones must go."""
+        self.held += size
+        self._budget.held += size
+        if self.held <= KEEP_SOCKET and not self._budget.spent:
+            return False
+        self._budget.held -= self.held - size
+        self.held = size
+        return True
+
+    def release(self) -> None:
+        """The socket is closed."""
+        self._budget.held -= self.held
+        self.held = 0
+
+
 def _nobody(capture: Capture) -> None:
     return
 
@@ -69,7 +94,6 @@ class Capture:
         "resent",
         "sent",
         "size",
-        "socket_bytes",
         "times",
     )
 
@@ -96,7 +120,6 @@ class Capture:
         self.size = 0
         self.lost = 0
         self.resent = 0
-        self.socket_bytes = 0
         self.over = False
         self.finished = False
         self._next = UNSENT
@@ -162,19 +185,9 @@ class Capture:
     def release(self) -> None:
         """Forgets the bytes; to be called once at the end."""
         self.finished = True
-        self._budget.held -= sum(map(len, self.pieces)) + self.socket_bytes
-        self.pieces, self.times, self.sent, self.socket_bytes = [], [], 0, 0
+        self._budget.held -= sum(map(len, self.pieces))
+        self.pieces, self.times, self.sent = [], [], 0
         self.flow = self.request = None
-
-    def crowded(self, size: int) -> bool:
-        """A WebSocket message of this size is kept by mitmproxy; True when the older ones must go."""
-        self.socket_bytes += size
-        self._budget.held += size
-        if self.socket_bytes <= KEEP_SOCKET and not self._budget.spent:
-            return False
-        self._budget.held -= self.socket_bytes - size
-        self.socket_bytes = size
-        return True
 
     def _much(self) -> None:
         self._next = self.size + UNSENT

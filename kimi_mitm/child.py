@@ -72,6 +72,8 @@ class Child:
         self.frames_lost = 0
         self.hurried = 0
         self.restarts = 0
+        self.faults = 0
+        """The recorder's own errors, which it keeps from the traffic."""
 
     @property
     def pid(self) -> int | None:
@@ -92,7 +94,12 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                env={**os.environ, "MALLOC_ARENA_MAX": "2", "PYTHONPATH": _python_path(), "PYTHONUNBUFFERED": "1"},
+                env={
+                    **os.environ,
+                    "MALLOC_ARENA_MAX": "2",
+                    "PYTHONPATH": _python_path(),
+                    "PYTHONUNBUFFERED": "1",
+                },
                 start_new_session=True,
             )
         except OSError as e:
@@ -130,6 +137,7 @@ class Child:
             frames=self.frames_lost + self._outbox.spoiled,
             hurried=self.hurried,
             restarts=self.restarts,
+            faults=self.faults,
         )
 
     async def close(self, limit_s: float | None) -> bool:

@@ -12,7 +12,7 @@ import ipaddress
 import socket
 from typing import TYPE_CHECKING
 
-from mitmproxy import http
+from mitmproxy import connection, http
 
 if TYPE_CHECKING:
     from mitmproxy.proxy import server_hooks
@@ -46,21 +46,22 @@ class ControlHost:
 
     def concerns(self, host: str, port: int) -> bool:
         """Whether a request for this host, to this port, is for `route`: the cheap look at all of them."""
-        return host == MAGIC_HOST or (self._address is not None and port == self._address[1])
+        return _is_magic(host) or (self._address is not None and port == self._address[1])
 
     def route(self, flow: http.HTTPFlow) -> bool:
         """Points a request for the magic host at the endpoint; refuses one for the endpoint's address.
         True when the request was one of these."""
         request = flow.request
-        if request.pretty_host == MAGIC_HOST:
+        if _is_magic(request.pretty_host):
             refused = self._refusal(flow)
             if refused is not None:
                 _refuse(flow, *refused)
                 return True
             assert self._address is not None
             host_header = request.host_header or MAGIC_HOST
+            flow.server_conn = connection.Server(address=self._address)  # past any upstream proxy
             request.host, request.port = self._address
-            request.host_header = host_header
+            request.scheme, request.host_header = "http", host_header
             self._routed.add(flow.client_conn.id)
             return True
         if self._is_ours(request.host, request.port):
@@ -71,7 +72,7 @@ class ControlHost:
     def connect(self, flow: http.HTTPFlow) -> None:
         """A tunnel: to the magic host (a WebSocket's way through a proxy) it leads to the endpoint."""
         request = flow.request
-        if request.host == MAGIC_HOST:
+        if _is_magic(request.host):
             if request.port != 80:
                 _refuse(flow, 502, _NO_TLS)
             elif (refused := self._refusal(flow)) is not None:
@@ -118,6 +119,10 @@ def _refuse(flow: http.HTTPFlow, status: int, text: str) -> None:
         flow.kill()
         return
     flow.response = http.Response.make(status, f"{text}\n".encode(), {"content-type": "text/plain"})
+
+
+def _is_magic(host: str) -> bool:
+    return host.lower().rstrip(".") == MAGIC_HOST
 
 
 def _is_here(host: str) -> bool:

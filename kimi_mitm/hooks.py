@@ -34,7 +34,7 @@ class Hooks:
     """What the addon does with flows. `recorder` is None while nothing is recorded."""
 
     def __init__(self) -> None:
-        self.voice = Voice()
+        self.voice = Voice(on_fault=self._count_fault)
         self.child: Child | None = None
         self.recorder: Recorder | None = None
         self.people = People()
@@ -103,16 +103,17 @@ class Hooks:
         if self.recorder is None or flow.websocket is None:
             return None
         capture = self.recorder.of(flow)
-        if capture is None:
-            return None
-        self.recorder.message(flow, capture)
-        if flow.live and capture.crowded(len(flow.websocket.messages[-1].content)):
+        if capture is not None:
+            self.recorder.message(flow, capture)
+        if flow.live and self.recorder.crowded(flow, len(flow.websocket.messages[-1].content)):
             del flow.websocket.messages[:-1]
         return self._pause()
 
     @guarded
     def websocket_end(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         capture = self.recorder.of(flow) if self.recorder else None
+        if self.recorder is not None:
+            self.recorder.forget(flow)
         if self.recorder is None or capture is None or flow.websocket is None:
             return None
         code = flow.websocket.close_code
@@ -151,11 +152,11 @@ class Hooks:
         )
         if response is not None:
             content = response.raw_content
+            tapped = unread.untap(response, capture.tap)
             if not capture.size and content:
                 capture.whole(content, ended or time.time())
-            elif content is None:
+            elif content is None and tapped:
                 response.raw_content = capture.body()
-            unread.untap(response)
         recorder.end(capture, ended or time.time(), flow.error.msg if flow.error else None)
         return self._pause()
 
@@ -165,6 +166,11 @@ class Hooks:
         left = self.recorder.of_connection(connection) if self.recorder else []
         if left:
             asyncio.get_running_loop().call_later(LINGER_S, self._end_left, left)
+
+    def _count_fault(self) -> None:
+        if self.child is not None and self.recorder is not None:
+            self.child.faults += 1
+            self.recorder.tell_soon()
 
     def _end_left(self, left: Sequence[Capture]) -> None:
         for capture in left:

@@ -130,12 +130,13 @@ class Call(Message, frozen=True, kw_only=True, tag="call"):
 
 
 class Lost(Message, frozen=True, kw_only=True, tag="lost"):
-    """What the recorder could not hand over so far, in all: shown by `/health`."""
+    """What the recorder could not hand over so far, in all, and its own errors: shown by `/health`."""
 
     bodies: int
     frames: int
     hurried: int
     restarts: int
+    faults: int = 0
 
 
 class Stop(Message, frozen=True, kw_only=True, tag="stop"):

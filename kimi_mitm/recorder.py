@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kimi_mitm import exchange_id, link, recognise, redact, sieve
-from kimi_mitm.capture import Budget, Capture, said
+from kimi_mitm.capture import Budget, Capture, Messages, said
 from kimi_mitm.child import Child
 from kimi_mitm.outbox import Frame
 from kimi_mitm.people import Run
 from kimi_mitm.recent import Recent, Story
 from kimi_mitm.records import Operation
+from kimi_mitm.voice import Voice, guarded
 
 if TYPE_CHECKING:
     from mitmproxy import http
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.25
 _MOST_PLACES = 2048
+_MOST_ASKED = 4096
 _MOST_RESENT = 3
 """An exchange that was under way at so many deaths of the engine is not sent again: it may be the cause."""
 _UNSURE = recognise.Candidate(None, Operation.OTHER, None, certain=False)
@@ -62,7 +64,8 @@ class Asked:
 class Recorder:
     """All exchanges between their request's head and their end."""
 
-    def __init__(self, child: Child, gate: Gate, *, offline: bool = False) -> None:
+    def __init__(self, child: Child, gate: Gate, voice: Voice, *, offline: bool = False) -> None:
+        self.voice = voice
         self._child = child
         self._gate = gate
         self._offline = offline
@@ -70,6 +73,7 @@ class Recorder:
         self._by_content = exchange_id.ByContent()
         self._places: dict[tuple[object, ...], Place] = {}
         self._asked: dict[str, Asked] = {}
+        self._sockets: dict[str, Messages] = {}
         self._live: dict[str, Capture] = {}
         self._ticking: asyncio.TimerHandle | None = None
         self._said_losses = link.Lost(bodies=0, frames=0, hurried=0, restarts=0)
@@ -96,6 +100,8 @@ class Recorder:
         candidate = place.candidate
         if candidate is None or flow.is_replay == "response":
             return False
+        if len(self._asked) >= _MOST_ASKED:  # requests that other addons have halted
+            del self._asked[next(iter(self._asked))]
         self._asked[flow.id] = Asked(place, candidate, kept, user, run)
         return True
 
@@ -124,8 +130,7 @@ class Recorder:
         capture = Capture(opened, self.budget, flow, body, quiet=unreadable, full=self._send_pieces)
         self._live[flow.id] = capture
         self._send_opening(capture, body)
-        if self._ticking is None:
-            self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self.tell_soon()
         return capture
 
     def answer(self, flow: http.HTTPFlow, capture: Capture) -> None:
@@ -163,9 +168,25 @@ class Recorder:
         """The engine has recorded the exchange of this flow."""
         self._recent.settled(flow_id)
 
+    def crowded(self, flow: http.HTTPFlow, size: int) -> bool:
+        """One more message of this size is kept by mitmproxy on a flow's WebSocket, an LLM's or not; True
+        when the older ones must go."""
+        kept = self._sockets.get(flow.id)
+        if kept is None:
+            kept = self._sockets[flow.id] = Messages(self.budget)
+        return kept.add(size)
+
     def forget(self, flow: http.HTTPFlow) -> None:
-        """The flow is over and was no LLM exchange."""
+        """The flow is over: what is still kept of it that is no exchange."""
         self._asked.pop(flow.id, None)
+        socket = self._sockets.pop(flow.id, None)
+        if socket is not None:
+            socket.release()
+
+    def tell_soon(self) -> None:
+        """Has pieces and losses told at the next tick."""
+        if self._ticking is None:
+            self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def end_all(self, why: str) -> None:
         """Ends what is under way."""
@@ -257,6 +278,7 @@ class Recorder:
         if taken is not None and not self._child.put(*taken, wake=wake):
             capture.missed(sum(taken[0].sizes))
 
+    @guarded
     def _tick(self) -> None:
         self._ticking = None
         for capture in list(self._live.values()):
@@ -265,7 +287,7 @@ class Recorder:
         if losses != self._said_losses and self._child.put(losses):
             self._said_losses = losses
         if self._live:
-            self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+            self.tell_soon()
 
 
 def _dropped(opened: link.Opened) -> link.Opened:

@@ -82,13 +82,17 @@ def tap(message: http.Message, ours: Stream) -> None:
     message.stream = Before(ours, theirs) if callable(theirs) else ours
 
 
-def untap(message: http.Message) -> None:
-    """Lets go of the tap, which would keep the body alive as long as the flow."""
+def untap(message: http.Message, ours: Stream) -> bool:
+    """Lets go of the tap, which would keep the body alive as long as the flow. False when it was not there:
+    a script has put a function of its own in its place."""
     stream: Any = message.stream
-    if isinstance(stream, Before):
+    if isinstance(stream, Before) and stream.ours == ours:
         message.stream = stream.theirs
-    elif callable(stream):
+        return True
+    if stream == ours:
         message.stream = True
+        return True
+    return False
 
 
 def must_hold(flow: http.HTTPFlow) -> bool:
@@ -120,7 +124,7 @@ def request_body(flow: http.HTTPFlow) -> tuple[bytes | None, int]:
         return known_of_request(flow)
     body, size = found.whole(), found.size
     found.release()
-    untap(flow.request)
+    untap(flow.request, found)
     if flow.request.raw_content is None:
         flow.request.raw_content = body
     return flow.request.raw_content, size
@@ -151,7 +155,7 @@ def restore(flow: http.HTTPFlow) -> None:
         return
     body = found.whole()
     found.release()
-    untap(response)
+    untap(response, found)
     if body is not None and response.raw_content is None:
         response.raw_content = body
 

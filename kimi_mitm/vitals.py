@@ -94,6 +94,8 @@ class Vitals:
             found.append(f"{self.lost.hurried} prompts were estimated by length, the engine being behind.")
         if self.lost.restarts:
             found.append(f"The engine was started again {self.lost.restarts} times.")
+        if self.lost.faults:
+            found.append(f"The recorder kept {self.lost.faults} errors of its own from the traffic.")
         found += [
             f"Clients refuse our certificate for {host}; it is passed through unread."
             for host in dict.fromkeys(self.passed)

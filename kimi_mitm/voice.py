@@ -17,13 +17,19 @@ _MOST_LINES = 256
 
 
 class Voice:
-    """Says a line at once, and the same line again only after a minute, with how often it would have been."""
+    """Says a line at once, and the same line again only after a minute, with how often it would have been.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    `on_fault` is called at each error of our own that was kept from the traffic.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        on_fault: Callable[[], object] = lambda: None,
+    ) -> None:
         self._clock = clock
+        self._on_fault = on_fault
         self._said: dict[str, tuple[float, int]] = {}
-        self.faults = 0
-        """Errors of our own that were kept from the traffic."""
 
     def say(self, text: str, level: int = logging.WARNING) -> None:
         """One line, unless it was said within the last minute."""
@@ -40,8 +46,8 @@ class Voice:
 
     def fault(self, error: Exception, where: str) -> None:
         """Our own fault, by kind and place, never with content."""
-        self.faults += 1
         self.say(f"{where} failed ({place_of(error)}); the traffic is not touched")
+        self._on_fault()
 
 
 def guarded[S: Any, **P, R](

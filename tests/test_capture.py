@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kimi_mitm import capture as captures
 from kimi_mitm import link
-from kimi_mitm.capture import Budget, Capture
+from kimi_mitm.capture import Budget, Capture, Messages
 
 OPENED = link.Opened(
     n=1,
@@ -152,10 +152,10 @@ def test_after_its_end_nothing_is_kept():
 def test_a_sockets_old_messages_go_when_there_are_many(monkeypatch):
     monkeypatch.setattr(captures, "KEEP_SOCKET", 100)
     budget = Budget()
-    one = make(budget)
+    one = Messages(budget)
 
-    assert [one.crowded(40) for _ in range(5)] == [False, False, True, False, True]
-    assert budget.held == one.socket_bytes == 40
+    assert [one.add(40) for _ in range(5)] == [False, False, True, False, True]
+    assert budget.held == one.held == 40
     one.release()
     assert budget.held == 0
 

@@ -47,6 +47,25 @@ async def test_the_magic_host_leads_to_the_endpoint_with_its_own_name(guarded_pr
     assert engine().frames == [] or not any(type(h).__name__ == "Opened" for h, _ in engine().frames)
 
 
+async def test_its_name_may_be_spelled_as_names_may(guarded_proxy, control):
+    running = await guarded_proxy()
+    async with running.client() as client:
+        answer = await client.get("http://KIMI.mitm./health", headers={"host": "KIMI.mitm."})
+
+    assert answer.status_code == 200
+
+
+async def test_it_is_reached_past_an_upstream_proxy(guarded_proxy, control, plain):
+    running = await guarded_proxy(mode=[f"upstream:http://127.0.0.1:{plain.port}"])
+    async with running.client() as client:
+        answer = await client.get("http://kimi.mitm/health")
+        other = await client.get("http://www.example.org/")
+
+    assert answer.json() == {"status": "ok"}
+    assert other.status_code == 200
+    assert [call.path for call in plain.calls] == ["http://www.example.org/"]
+
+
 async def test_events_arrive_as_they_come(guarded_proxy, control):
     seen: asyncio.Queue[bytes] = asyncio.Queue()
 

@@ -51,6 +51,28 @@ async def test_an_answer_that_a_script_changes_reaches_the_client_changed(proxy,
     assert (record.input_tokens, record.output_tokens) == (11, 3)
 
 
+async def test_a_script_that_comes_after_us_may_put_itself_in_our_place(proxy, engine, upstream):
+    """Then the answer is not seen; the exchange is, and its body is not shown as empty."""
+
+    class Script:
+        def responseheaders(self, flow):
+            flow.response.stream = lambda data: data.upper()
+
+    async def handler(call):
+        await call.stream(*chat_events(3))
+
+    upstream.handler = handler
+    running = await proxy()
+    running.master.addons.add(Script())
+    async with running.client() as client:
+        answer = await client.post(CHAT_URL, json=chat(stream=True))
+
+    record = await engine().record()
+    assert answer.content == b"".join(chat_events(3)).upper()
+    assert (record.status, record.output_tokens) == (200, None)
+    assert running.spy.of("response")[0].response.raw_content is None
+
+
 async def test_a_request_that_a_script_streams_is_read_all_the_same(proxy, engine, upstream):
     class Script:
         def requestheaders(self, flow):
@@ -214,7 +236,7 @@ async def test_an_error_of_ours_stays_ours(proxy, upstream, monkeypatch, caplog,
     monkeypatch.undo()
 
 
-async def test_a_fault_is_said_once_and_counted(proxy, upstream, monkeypatch, caplog):
+async def test_a_fault_is_said_once_and_counted(proxy, engine, upstream, monkeypatch, caplog):
     def broken(*args, **kwargs):
         raise RuntimeError("x")
 
@@ -228,7 +250,8 @@ async def test_a_fault_is_said_once_and_counted(proxy, upstream, monkeypatch, ca
     lines = [r.getMessage() for r in caplog.records if "requestheaders" in r.getMessage()]
     assert len(lines) == 1
     assert "the traffic is not touched" in lines[0]
-    assert running.addon.voice.faults == 5
+    (lost, *_) = await engine().until(lambda: engine().heads(link.Lost))
+    assert lost.faults == 5
 
 
 async def test_an_option_changed_at_run_time_is_refused_clearly(proxy, caplog):

@@ -19,7 +19,7 @@ async def once(engine):
     record = await engine().record()
     assert len(engine().heads(link.Ended)) == 1
     assert len(engine().started) == 1
-    assert engine().faults == []
+    assert engine().errors == []
     return record
 
 

@@ -28,7 +28,7 @@ def read(confdir, monkeypatch):
     async def one(path, *before, **settings) -> Inline:
         monkeypatch.setattr("kimi_mitm.addon._stopping", None)
         await reading(path, confdir, *before, **settings)
-        assert Inline.last.faults == []
+        assert Inline.last.errors == []
         return Inline.last
 
     return one

@@ -169,6 +169,27 @@ async def test_messages_kept_are_bounded(proxy, engine, socket, monkeypatch):
     assert running.addon.recorder.budget.held == 0
 
 
+async def test_a_socket_that_is_no_llms_is_bounded_too(proxy, engine, socket, monkeypatch):
+    monkeypatch.setattr(capture, "KEEP_SOCKET", 100_000)
+
+    async def handler(one):
+        async for message in one:
+            await one.send(message)
+
+    running = await proxy(ports={443: await socket(handler)})
+    url = URL.replace("/v1/responses", "/notifications")
+    async with connect(url, proxy=running.url, ssl=running.trusting()) as one:
+        for n in range(50):
+            await one.send(f"{n} " + "x" * 10_000)
+            assert (await one.recv()).startswith(f"{n} ")
+        flow = running.spy.of("response")[0]
+        assert sum(len(m.content) for m in flow.websocket.messages) <= 110_000
+
+    await engine().until(lambda: running.spy.of("websocket_end"))
+    assert running.addon.recorder.budget.held == 0
+    assert engine().heads(link.Opened) == []
+
+
 async def test_an_engine_that_dies_in_a_turn_hears_of_it_again(proxy, engine, socket):
     go_on = asyncio.Event()
 

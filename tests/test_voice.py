@@ -61,8 +61,10 @@ def test_a_guarded_hook_gives_what_it_gives():
 
 
 def test_an_error_in_a_guarded_hook_is_logged_by_place_and_not_by_content(clock, caplog):
+    faults = []
+
     class One:
-        voice = Voice(clock)
+        voice = Voice(clock, lambda: faults.append(None))
 
         @guarded
         def hook(self):
@@ -71,7 +73,7 @@ def test_an_error_in_a_guarded_hook_is_logged_by_place_and_not_by_content(clock,
     one = One()
     assert [one.hook() for _ in range(3)] == [None] * 3
 
-    assert one.voice.faults == 3
+    assert faults == [None] * 3
     assert len(caplog.records) == 1
     assert "ValueError" in caplog.text
     assert "hook" in caplog.text

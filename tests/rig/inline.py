@@ -35,6 +35,7 @@ class Inline:
         self.heard, self.died = heard, died
         self.busy = False
         self.hurried = 0
+        self.faults = 0
         self.full = False
         self._news = asyncio.Event()
         self.forget_everything()
@@ -46,7 +47,7 @@ class Inline:
         self.updated: list[Exchange] = []
         self.ended: list[Exchange] = []
         self.records: dict[str, Exchange] = {}
-        self.faults: list[BaseException] = []
+        self.errors: list[BaseException] = []
         self._intake = Intake(Estimator({}), self._take)
 
     def start(self) -> None:
@@ -61,7 +62,7 @@ class Inline:
         try:
             self._intake.handle(decoded, data)
         except BaseException as e:
-            self.faults.append(e)
+            self.errors.append(e)
         self._news.set()
         return True
 
@@ -69,7 +70,7 @@ class Inline:
         return None
 
     def losses(self) -> link.Lost:
-        return link.Lost(bodies=0, frames=0, hurried=self.hurried, restarts=0)
+        return link.Lost(bodies=0, frames=0, hurried=self.hurried, restarts=0, faults=self.faults)
 
     async def close(self, limit_s: float | None) -> bool:
         return True
@@ -93,7 +94,7 @@ class Inline:
 
     def _take(self, news: object) -> None:
         if isinstance(news, Fault):
-            self.faults.append(AssertionError(news.place))
+            self.errors.append(AssertionError(news.place))
         if not isinstance(news, Update):
             return
         exchange = news.draft.exchange
