@@ -11,10 +11,11 @@ import itertools
 import logging
 import os
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import mitmproxy.types
+from mitmproxy import ctx
 from mitmproxy.log import ALERT
 
 from kimi_mitm import link
@@ -64,8 +65,7 @@ class Commands:
         if reply.error is not None:
             log.warning(f"kimi.{name}: {reply.error}")
             return
-        for line in str(reply.value).splitlines():
-            log.log(ALERT, f"kimi.{name}: {line}")
+        _say(f"kimi.{name}", str(reply.value).splitlines())
 
     def toggle(self) -> str:
         """Switch automatic sessions on or off: whether a change of provider begins a new session."""
@@ -98,8 +98,7 @@ class Commands:
         lines = [_line(s) for s in self._sessions()]
         if self._state.live > len(lines):
             lines.append(f"and {self._state.live - len(lines)} more")
-        for line in lines:
-            log.log(ALERT, f"kimi.sessions: {line}")
+        _say("kimi.sessions", lines)
         return "\n".join(lines) or "no live session"
 
     def stats(self, session: str = "") -> str:
@@ -131,6 +130,13 @@ class Commands:
             return True
         del self._waiting[n]
         return False
+
+
+def _say(name: str, lines: Iterable[str]) -> None:
+    """Alerts are shown in the console's bottom line, but not at all in mitmweb's event log."""
+    level = ALERT if ctx.master.addons.get("consoleaddon") else logging.INFO
+    for line in lines:
+        log.log(level, f"{name}: {line}")
 
 
 def _on(enabled: bool) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from mitmproxy.log import ALERT
 from mitmproxy.test import taddons
 
 from kimi_mitm import commands, link
@@ -150,7 +151,20 @@ def test_stats_come_in_the_log_line_by_line(
     answered(addon, engine, "all: 2 exchanges\ngpt-5: 2 exchanges")
 
     assert caplog.messages == ["kimi.stats: all: 2 exchanges", "kimi.stats: gpt-5: 2 exchanges"]
-    assert caplog.records[0].levelno > logging.INFO
+    assert {record.levelname for record in caplog.records} == {"INFO"}
+
+
+def test_in_the_console_answers_are_shown_in_the_bottom_line(
+    addon: Commands, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    class ConsoleAddon:
+        pass
+
+    with taddons.context(addon, ConsoleAddon()) as context:
+        context.master.commands.call_strings("kimi.stats", [])
+        answered(addon, engine, "all: 2 exchanges")
+
+    assert caplog.records[0].levelno == ALERT
 
 
 def test_an_export_goes_to_a_file_seen_from_here(

@@ -118,6 +118,9 @@ async def test_an_option_limits_the_list_by_figures(flow_list: Page) -> None:
 async def test_a_command_answers_in_the_event_log(flow_list: Page) -> None:
     await flow_list.get_by_role("link", name="Options").click()
     await flow_list.get_by_text("Display Event Log").click()
+    await flow_list.locator(".eventlog pre").hover()
+    await flow_list.mouse.wheel(0, 100_000)
+    await expect(flow_list.locator(".eventlog")).to_contain_text("text-embedding-3-small")
 
     said = await flow_list.evaluate(COMMAND, "kimi.sessions")
     assert "kimi-k2-thinking" in said
