@@ -1,4 +1,5 @@
-"""Takes the screenshots of the control page for `docs/`, on a fake engine; needs Chromium.
+"""Takes the screenshots for `docs/`: the control page on a fake engine, mitmweb on the sample flows.
+Needs Chromium, and a font with emoji for mitmweb's markers.
 
 python scripts/screenshots.py [folder]
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from fake_service import FakeService  # noqa: E402
 from page_site import ARGUMENTS, Site, chromium  # noqa: E402
 from playwright.async_api import Browser, async_playwright  # noqa: E402
 from scene import Scene  # noqa: E402
+from web_site import mitmweb  # noqa: E402
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,24 @@ async def take(browser: Browser, site: Site, shot: Shot, folder: Path) -> None:
     await context.close()
 
 
+async def take_mitmweb(browser: Browser, folder: Path) -> None:
+    """Reads the samples into a mitmweb and takes a request and an answer in the view LLM."""
+    with tempfile.TemporaryDirectory() as place:
+        async with mitmweb(Path(place), "-r", str(ROOT / "samples" / "demo.flow")) as web:
+            page = await browser.new_page(viewport={"width": 1440, "height": 900})
+            await page.goto(web.url)
+            await page.locator("td.col-comment", has_text="text-embedding-3-small").wait_for(timeout=60_000)
+            await page.locator("td.col-path", has_text="anthropic.com").first.click()
+            for name, tab, seen in (
+                ("mitmweb-request", "Request", "tools: 3"),
+                ("mitmweb", "Response", "assistant calls Read"),
+            ):
+                await page.get_by_text(tab, exact=True).click()
+                await page.locator(".contentview", has_text=seen).wait_for()
+                await page.screenshot(path=folder / f"{name}.png")
+                print(folder / f"{name}.png")
+
+
 async def main(folder: Path) -> None:
     """Serves the scene and takes every picture."""
     service = FakeService(live_clock=True)
@@ -75,6 +96,7 @@ async def main(folder: Path) -> None:
         for shot in SHOTS:
             await take(browser, site, shot, folder)
             print(folder / f"{shot.name}.png")
+        await take_mitmweb(browser, folder)
         await browser.close()
     await site.down()
 
