@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-_INLINE = 100
+_INLINE = 90
 _WIDTH = 96
 _PLAIN = re.compile(r"[^\s\-?:,\[\]{}#&*!|>'\"%@`][^\n]*")
 _CONFUSING = re.compile(r":\s|:$|\s#")

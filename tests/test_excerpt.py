@@ -19,7 +19,7 @@ from kimi_mitm.excerpt import Lightened, Unreadable
         ("- x", ["user: |", "  - x"]),
         ("x #y", ["user: |", "  x #y"]),
         ("ends with:", ["user: |", "  ends with:"]),
-        ("é" * 101, ["user: |", "  " + "é" * 101]),
+        ("é" * 91, ["user: |", "  " + "é" * 91]),
     ],
 )
 def test_an_entry_stands_on_its_line_if_it_is_short_and_plain(text: str, lines: list[str]) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from mitmproxy import contentviews, flow, flowfilter, http
 from mitmproxy.test import taddons, tflow
+from rig.bodies import CHAT_URL, chat, chat_answer
 
-from kimi_mitm import link, view
+from kimi_mitm import link, notes, view
 from kimi_mitm.view import Annotator, View
 
 NOTE = link.Note(
@@ -227,3 +228,33 @@ async def test_mitmweb_shows_the_comment_unless_the_user_chose_columns(
 
         assert context.options.web_columns == expected
         addon.done()
+
+
+async def test_a_flow_replayed_from_the_user_interface_is_a_new_exchange(proxy, engine, upstream):
+    seen: list[http.HTTPFlow] = []
+
+    class Looking:
+        def response(self, flow: http.HTTPFlow) -> None:
+            seen.append(flow)
+
+    async def handler(call):
+        await call.answer(chat_answer(11 + len(upstream.calls)))
+
+    upstream.handler = handler
+    running = await proxy(Looking())
+    async with running.client() as client:
+        await client.post(CHAT_URL, json=chat())
+    first = await engine().record()
+    engine().heard(notes.note_of(first, settled=True))
+    (flow,) = seen
+    shown = (flow.comment, flow.metadata["kimi.id"], flow.metadata["kimi.input_tokens"])
+
+    running.master.commands.call("replay.client", [flow])
+    second = await engine().record(2)
+    engine().heard(notes.note_of(second, settled=True))
+
+    assert shown == (notes.comment(first), first.id, 12)
+    assert first.id != second.id
+    assert flow.comment == notes.comment(second) != notes.comment(first)
+    assert flow.metadata["kimi.id"] == second.id
+    assert flow.metadata["kimi.input_tokens"] == 13
