@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import importlib.util
 import logging
+import statistics
+import sys
+from pathlib import Path
 
 import pytest
 from mitmproxy import exceptions, http
@@ -286,3 +291,20 @@ def test_a_wrong_option_of_a_script_is_one_error_in_the_log(caplog):
         "kimi: kimi_lean: must be true or false, is 'maybe'"
     ]
     assert addon.settings is None
+
+
+async def test_an_exchange_costs_the_loop_less_than_150_microseconds(monkeypatch):
+    """Medians, with room for a busy machine: it is about 30 on a quiet one."""
+    path = Path(__file__).resolve().parents[1] / "benchmarks" / "hooks.py"
+    spec = importlib.util.spec_from_file_location("benchmark_of_hooks", path)
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    monkeypatch.setattr("kimi_mitm.child.COMMAND", (sys.executable, "-c", benchmark.SINK))
+
+    found = await benchmark.measure(500)
+
+    gc.unfreeze()
+    assert sum(map(statistics.median, found.values())) < 150
+    assert statistics.median(found["tap"]) < 5
