@@ -23,6 +23,11 @@ _SHARE = 0.05
 """Of the time, at most so much goes into `current.yaml`: a long conversation is written less often."""
 
 
+_EXCHANGES, _LIVE_EXCHANGES = 20_000, 200
+_LIVE_CHARACTERS = 1024 * 1024
+"""The last exchanges that an archive and `current.yaml` hold; the last characters that the latter does."""
+
+
 class Archivist:
     """One per engine. A folder that can't be written is said once; the session's end is told all the same."""
 
@@ -36,13 +41,14 @@ class Archivist:
         self._keeper = keeper
         self._say = say
         self._troubled = False
-        self._changed: set[str] = set()
+        self._changed: dict[str, None] = {}
         self._rested_at = 0.0
 
     def changed(self, session_id: str | None) -> None:
         """A live session has more to show."""
         if session_id is not None and self._live_files:
-            self._changed.add(session_id)
+            self._changed.pop(session_id, None)
+            self._changed[session_id] = None
 
     async def archive_ended(self) -> None:
         """Archives what has ended since the last call; each is told of when that is done, or can't be."""
@@ -51,7 +57,7 @@ class Archivist:
             return
         await self._store.flush()
         for session in due:
-            self._changed.discard(session.session_id)
+            self._changed.pop(session.session_id, None)
             name = await self._archive(session)
             await self._keeper.change(_archived(session.session_id, name))
 
@@ -73,13 +79,13 @@ class Archivist:
         if latest:
             await self._store.flush()
         for session in latest.values():
-            said, exchanges = await self._content_of(session)
+            said, exchanges = await self._content_of(session, _LIVE_CHARACTERS, _LIVE_EXCHANGES)
             await self._tried(archive.write_current, self._root, session, said, exchanges)
         took = time.monotonic() - started
         self._rested_at = started + took / _SHARE
 
     async def _archive(self, session: Session) -> str | None:
-        said, exchanges = await self._content_of(session)
+        said, exchanges = await self._content_of(session, transcript.CHARACTERS, _EXCHANGES)
         path = await self._tried(archive.write, self._root, session, said, exchanges)
         if self._live_files:
             await self._tried(_clear, self._root, session, said, exchanges)
@@ -98,15 +104,18 @@ class Archivist:
             self._troubled = True
             return None
 
-    async def _content_of(self, session: Session) -> tuple[Transcript, Sequence[Exchange]]:
+    async def _content_of(
+        self, session: Session, characters: int, most: int
+    ) -> tuple[Transcript, Sequence[Exchange]]:
         engine = self._store.engine
         if engine is None:
             return [], self._keeper.book.recent(session.session_id)
-        exchanges = [e async for e in exchange_rows.stream(engine, Wanted(session=session.session_id))]
+        wanted = Wanted(session=session.session_id, newest_first=True, limit=most)
+        exchanges = [*reversed((await exchange_rows.page(engine, wanted))[0])]
         if not self._content:
             return [], exchanges
         async with engine.connect() as connection:
-            said = await transcript.read(connection, session.session_id)
+            said = await transcript.read(connection, session.session_id, characters)
         return [(s.message, s.exchange_id) for s in said], exchanges
 
 

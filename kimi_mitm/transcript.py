@@ -25,6 +25,10 @@ from kimi_mitm.render import instant
 from kimi_mitm.store.tables import messages
 
 _SESSIONS = 500
+MOST_MESSAGES = 20_000
+"""Messages of one session that are kept; of what comes after them only the figures are."""
+CHARACTERS = 32 * 1024 * 1024
+"""Characters of a session's messages that are read at once."""
 _PART_LIMIT = 200_000
 """Characters of one part that are kept."""
 
@@ -43,8 +47,8 @@ class Transcripts:
     database, then `commit` once that is stored."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, set[str]] = OrderedDict()
-        self._pending: dict[str, set[str]] = {}
+        self._known: OrderedDict[str, set[int]] = OrderedDict()
+        self._pending: dict[str, set[int]] = {}
 
     async def write(self, connection: AsyncConnection, drafts: Iterable[Draft]) -> None:
         """Writes the messages that exchanges add to their sessions, redacted, in order."""
@@ -69,7 +73,7 @@ class Transcripts:
             found = await connection.execute(
                 select(messages.c.digest).where(messages.c.session_id == session_id)
             )
-            self._pending[session_id] = set(found.scalars())
+            self._pending[session_id] = {hash(digest) for digest in found.scalars()}
         said = self._fresh(draft, session_id)
         if said:
             make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
@@ -88,16 +92,19 @@ class Transcripts:
             digest = piece.digest.hex()
             times[digest] += 1
             key = f"{digest}{partial}#{times[digest]}"
-            if key in known or key in pending:
+            name = hash(key)
+            if name in known or name in pending:
                 continue
-            pending.add(key)
+            if len(known) + len(pending) >= MOST_MESSAGES:
+                return found
+            pending.add(name)
             for i, message in enumerate(shape.messages(piece) if shape else ()):
                 if first or message.role != "assistant":
                     named = replace(_redacted(message), digest=key if i == 0 else f"{key}.{i}")
                     found.append(Said(named, exchange.id, exchange.started_at))
         answered = _answered(draft.answer, exchange.id)
         if answered is not None:
-            pending.add(answered.digest)
+            pending.add(hash(answered.digest))
             found.append(Said(_redacted(answered), exchange.id, exchange.ended_at or exchange.started_at))
         return found
 
@@ -113,14 +120,21 @@ def _row(session_id: str, said: Said) -> dict[str, Any]:
     }
 
 
-async def read(connection: AsyncConnection, session_id: str) -> list[Said]:
-    """A session's messages in order."""
+async def read(connection: AsyncConnection, session_id: str, limit: int = CHARACTERS) -> list[Said]:
+    """A session's messages in order, the last ones of it where they are more than `limit` characters."""
     c = messages.c
-    statement = select(c.document, c.exchange_id, c.at).where(c.session_id == session_id).order_by(c.seq)
-    return [
-        Said(msgspec.json.decode(row[0], type=Message), row[1], datetime.fromisoformat(row[2]))
-        for row in (await connection.execute(statement)).all()
-    ]
+    statement = (
+        select(c.document, c.exchange_id, c.at).where(c.session_id == session_id).order_by(c.seq.desc())
+    )
+    found: list[Said] = []
+    async with connection.stream(statement) as rows:
+        async for document, exchange_id, at in rows:
+            limit -= len(document)
+            if limit < 0 and found:
+                break
+            message = msgspec.json.decode(document, type=Message)
+            found.append(Said(message, exchange_id, datetime.fromisoformat(at)))
+    return found[::-1]
 
 
 async def forget(connection: AsyncConnection, session_id: str) -> None:

@@ -249,3 +249,28 @@ async def test_an_ended_session_keeps_what_it_said(tmp_path: Path) -> None:
         await rig.desk.archivist.archive_ended()
 
         assert len(await said(rig, session)) == 2
+
+
+async def test_of_a_very_long_conversation_the_end_is_read(tmp_path: Path) -> None:
+    async with engine(tmp_path) as rig:
+        session = ""
+        for i in range(5):
+            session = await turn(rig, *(user(f"{k} " + "x" * 500) for k in range(i + 1)), answer="yes")
+        assert rig.desk.store.engine is not None
+        async with rig.desk.store.engine.connect() as connection:
+            found = await transcript.read(connection, session, 1500)
+
+    assert [s.message.parts[0].text[:3] for s in found] == ["yes", "4 x", "yes"]
+
+
+async def test_beyond_its_bound_a_session_keeps_figures_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcript, "MOST_MESSAGES", 3)
+    async with engine(tmp_path) as rig:
+        for i in range(4):
+            session = await turn(rig, *(user(str(k)) for k in range(i + 1)))
+        kept, records = await said(rig, session), await rig.records()
+
+    assert len(kept) <= 4
+    assert len(records) == 4
