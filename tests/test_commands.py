@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,3 +215,12 @@ def test_a_browser_in_the_terminal_is_none(
     commands._browse("http://127.0.0.1:1/")
 
     assert caplog.messages == ["kimi.open: no browser found; open http://127.0.0.1:1/"]
+
+
+def test_every_command_is_in_the_docs(addon: Commands) -> None:
+    docs = (Path(__file__).parents[1] / "docs" / "mitmproxy.md").read_text(encoding="utf-8")
+    with taddons.context(addon) as context:
+        names = [name for name in context.master.commands.commands if name.startswith("kimi.")]
+
+    assert len(names) == 7
+    assert [name for name in names if f"`{name}" not in docs] == []

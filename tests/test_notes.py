@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,3 +135,13 @@ def test_tokens_in_short(tokens: int, text: str) -> None:
 )
 def test_dollars_in_short(amount: str, text: str) -> None:
     assert notes.dollars(Decimal(amount)) == text
+
+
+def test_every_key_is_in_the_docs() -> None:
+    docs = (Path(__file__).parents[1] / "docs" / "mitmproxy.md").read_text(encoding="utf-8")
+    parts = dict.fromkeys((field.name for field in fields(Composition)), 1)
+    plain: dict[str, Any] = dict.fromkeys(notes._PLAIN, 1)
+    whole = replace(SETTLED, **plain, composition=Composition(**parts), error=Problem("x", "y"))
+
+    assert [key for key in notes.metadata(whole, settled=True) if f"`{key}`" not in docs] == []
+    assert [mark for mark in notes.MARKERS.values() if emoji[mark] not in docs] == []
