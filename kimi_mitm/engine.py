@@ -28,7 +28,7 @@ from kimi_mitm.outbox import Outbox
 log = logging.getLogger(__name__)
 
 _WAITING = 256
-_WAITING_BYTES = 4 * 1024 * 1024
+_WAITING_BYTES = 2 * 1024 * 1024
 """News, and bytes of bodies with it, that may wait for the loop; beyond that the intake waits, then the
 pipe, then the recorder."""
 

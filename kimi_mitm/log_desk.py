@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from kimi_mitm.logs.follow import Logs, SourceHealth
 
-_RECENT = 5_000
+_RECENT = 1_000
 _LOOK_BACK = timedelta(hours=2)
 _LAST_LOOK_S = 3.0
 
