@@ -9,8 +9,13 @@ from contextlib import suppress
 
 
 def tidy() -> None:
-    """Collects garbage and returns free pages to the system where that can be asked for (malloc_trim(3))."""
+    """Collects garbage and trims: after much was loaded."""
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Returns free pages to the system where that can be asked for (malloc_trim(3)); a few milliseconds."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
