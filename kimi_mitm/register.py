@@ -92,7 +92,7 @@ class Register:
             self.tell("exchange:started", exchange, settled=False)
             await self._desk.logs.seen(exchange)
         for exchange in batch.updated:
-            self._desk.hub.publish("exchange:updated", exchange_json(exchange))
+            self.tell("exchange:updated", exchange, settled=False)
         for exchange, update in batch.completed:
             self._completed(exchange, update)
             await self._desk.logs.seen(exchange, _ids(update.draft))
