@@ -58,7 +58,7 @@ class Desk:
         self._settings = settings
         self._started_at = started_at
         self._outbox = outbox
-        self._clock = clock
+        self.clock = clock
         self._swept_at = clock()
         self.learned: set[str] = set()
         self.hub = Hub()
@@ -83,7 +83,7 @@ class Desk:
     async def _take_up(self) -> None:
         """Takes over what is stored: what was learned, live sessions and unfinished exchanges of an
         earlier run. Raises what the database raises."""
-        now = self._clock()
+        now = self.clock()
         settings, store = self._settings, self.store
         self.estimator = SharedEstimator(await store.learner())
         self.keeper = SessionKeeper(settings, store, self.hub)
@@ -92,11 +92,11 @@ class Desk:
         self.logs = LogDesk(
             *(settings, store, self.keeper, self.hub, self._resettled, self.say),
             lessons=self.lessons,
-            clock=self._clock,
+            clock=self.clock,
         )
-        self.vitals = Vitals(store, self.keeper, self.hub, self.logs, self._clock)
+        self.vitals = Vitals(store, self.keeper, self.hub, self.logs, self.clock)
         self.calls = Calls(self.keeper, store, self.archivist, self._outbox)
-        self._register = Register(self, settings, self._outbox, self._clock)
+        self._register = Register(self, settings, self._outbox, self.clock)
         await self.vitals.open()
         if not settings.offline:
             await store.close_open_exchanges(now, owner.is_gone)
@@ -151,7 +151,7 @@ class Desk:
         await self.store.close(30.0)
 
     async def _end_sessions(self) -> None:
-        now = self._clock()
+        now = self.clock()
         await self.keeper.change(lambda book: book.shutdown(now))
 
     async def _look_after(self) -> None:
@@ -159,6 +159,7 @@ class Desk:
         while True:
             await asyncio.sleep(pause)
             await self.upkeep()
+            memory.trim()
 
     async def upkeep(self) -> None:
         """Idle sessions, archives, unjoined log records, learner states: every few seconds, whatever
@@ -183,7 +184,7 @@ class Desk:
 
     async def _sweep(self) -> None:
         """Ends idle sessions. Those of a file go by the file's own times."""
-        now = self._clock()
+        now = self.clock()
         since = abs((now - self._swept_at).total_seconds())
         if since >= self._settings.session_check_interval and not self._settings.offline:
             self._swept_at = now
@@ -193,7 +194,7 @@ class Desk:
         if keys := tuple(self.learned):
             self.learned.clear()
             states = await asyncio.to_thread(self.estimator.states_of, keys)
-            self.store.save_learner(states, self._clock())
+            self.store.save_learner(states, self.clock())
 
     def say(self, text: str) -> None:
         """One line for mitmproxy's log."""

@@ -42,6 +42,7 @@ class HttpIntake:
         match head:
             case link.Answered():
                 self._answered = head
+                self._told_at = head.at
             case link.Pieces():
                 self._pieces(head, payload)
             case link.Ended():

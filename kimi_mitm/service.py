@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kimi_mitm import __version__, fusion, settling, transcript
 from kimi_mitm.control.figures import (
@@ -17,18 +16,13 @@ from kimi_mitm.control.figures import (
     Stats,
 )
 from kimi_mitm.control.models import (
-    Accuracy,
     AutoSession,
     AutoSessionChange,
-    ContextLevel,
     FlagCounts,
     Health,
-    LogSource,
     NewSession,
-    SessionFigures,
     SessionList,
     SessionQuery,
-    SessionStatus,
     StatsQuery,
 )
 from kimi_mitm.control.models import Session as SessionView
@@ -36,19 +30,19 @@ from kimi_mitm.control.service import Caller, ControlError, Metrics
 from kimi_mitm.events import Subscription
 from kimi_mitm.flag import FlagAction, FlagForced
 from kimi_mitm.records import Exchange
+from kimi_mitm.service_views import log_source, session_view, totals_of
 from kimi_mitm.session_book import SessionBook, SessionEnded
 from kimi_mitm.session_ledger import Changes
-from kimi_mitm.session_record import EndReason, Session
+from kimi_mitm.session_record import EndReason
 from kimi_mitm.store import exchanges as exchange_rows
 from kimi_mitm.store import sessions as session_rows
 from kimi_mitm.store.exchanges import BadCursor, Wanted
-from kimi_mitm.totals import Tally, Totals
+from kimi_mitm.totals import Tally
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from kimi_mitm.desk import Desk
-    from kimi_mitm.logs.follow import SourceHealth
     from kimi_mitm.session_keeper import SessionKeeper
 
 
@@ -70,8 +64,8 @@ class EngineService:
         return engine
 
     async def auto_session(self) -> AutoSession:
-        flag = self._keeper.book.flag
-        counts = await session_rows.flag_counts(self._db)
+        flag, engine = self._keeper.book.flag, self._desk.store.engine
+        counts = await session_rows.flag_counts(engine) if engine is not None else {}
         return AutoSession(
             enabled=flag.enabled,
             updated_at=flag.last.at if flag.last else None,
@@ -82,19 +76,19 @@ class EngineService:
         )
 
     async def set_auto_session(self, enabled: bool, caller: Caller) -> AutoSession:
-        now = _now()
+        now = self._desk.clock()
         await self._flagged(lambda book: book.set_flag(enabled, caller.name, now))
         return await self.auto_session()
 
     async def toggle_auto_session(self, caller: Caller) -> AutoSession:
-        now = _now()
+        now = self._desk.clock()
         await self._flagged(lambda book: book.toggle_flag(caller.name, now))
         return await self.auto_session()
 
     async def set_provider_auto_session(
         self, provider: str, enabled: bool | None, caller: Caller
     ) -> AutoSession:
-        now = _now()
+        now = self._desk.clock()
         if enabled is None:
             await self._flagged(lambda book: book.unset_flag(provider, caller.name, now))
         else:
@@ -102,7 +96,7 @@ class EngineService:
         return await self.auto_session()
 
     async def force_auto_session(self, enabled: bool | None, caller: Caller) -> AutoSession:
-        now = _now()
+        now = self._desk.clock()
         await self._flagged(lambda book: book.force_flag(enabled, caller.name, now))
         return await self.auto_session()
 
@@ -131,22 +125,22 @@ class EngineService:
             )
         except BadCursor as e:
             raise ControlError(404, "no_such_page", "after: not a cursor of ours") from e
-        return SessionList(sessions=[self._view(s, s.session_id in current) for s in found], next=after)
+        return SessionList(sessions=[session_view(s, s.session_id in current) for s in found], next=after)
 
     async def active_sessions(self, user: str | None) -> Sequence[SessionView]:
         book = self._keeper.book
         found = [s for s in book.live() if book.is_current(s) and (user is None or s.user == user)]
         found.sort(key=lambda s: s.last_activity_at, reverse=True)
-        return [self._view(s, True) for s in found]
+        return [session_view(s, True) for s in found]
 
     async def session(self, session_id: str) -> SessionView | None:
         book = self._keeper.book
         live = book.session(session_id)
         found = live if live and live.live else await session_rows.get(self._db, session_id)
-        return self._view(found, book.is_current(found)) if found else None
+        return session_view(found, book.is_current(found)) if found else None
 
     async def create_session(self, wanted: NewSession, caller: Caller) -> tuple[SessionView, bool]:
-        now, user = _now(), wanted.user_id or caller.name
+        now, user = self._desk.clock(), wanted.user_id or caller.name
         placement = await self._keeper.change(
             lambda book: book.get_or_create(
                 user, wanted.config_id, now, name=wanted.name, provider=wanted.provider, model=wanted.model
@@ -154,12 +148,12 @@ class EngineService:
         )
         session = self._keeper.book.session(placement.session_id)
         assert session is not None
-        return self._view(session, True), placement.created
+        return session_view(session, True), placement.created
 
     async def activate_session(self, session_id: str, caller: Caller) -> SessionView | None:
         if await self.session(session_id) is None:
             return None
-        now = _now()
+        now = self._desk.clock()
         try:
             await self._keeper.change(lambda book: book.activate(session_id, now))
         except SessionEnded as e:
@@ -169,7 +163,7 @@ class EngineService:
     async def end_session(self, session_id: str, caller: Caller) -> SessionView | None:
         if await self.session(session_id) is None:
             return None
-        now = _now()
+        now = self._desk.clock()
         await self._keeper.change(lambda book: book.end(session_id, EndReason.REQUEST, now))
         await self._desk.archivist.archive_ended()
         return await self.session(session_id)
@@ -177,7 +171,7 @@ class EngineService:
     async def clear_session(self, session_id: str, caller: Caller) -> bool:
         if await self.session(session_id) is None:
             return False
-        now = _now()
+        now = self._desk.clock()
         await self._keeper.change(lambda book: book.clear(session_id, now))
         await self._desk.store.transact(lambda connection: transcript.forget(connection, session_id))
         return True
@@ -207,9 +201,9 @@ class EngineService:
         async for rows in exchange_rows.figures(self._db, wanted):
             tally.add(rows)
         return Stats(
-            **_totals(tally.all),
-            by_provider=[ProviderTotals(provider=p, **_totals(t)) for p, t in tally.by_provider()],
-            by_model=[ModelTotals(provider=p, model=m, **_totals(t)) for (p, m), t in tally.by_model()],
+            **totals_of(tally.all),
+            by_provider=[ProviderTotals(provider=p, **totals_of(t)) for p, t in tally.by_provider()],
+            by_model=[ModelTotals(provider=p, model=m, **totals_of(t)) for (p, m), t in tally.by_model()],
         )
 
     async def fusion(self, session_id: str | None) -> Fusion | None:
@@ -245,7 +239,7 @@ class EngineService:
             queue_depth=store.depth,
             dropped=vitals.dropped,
             store=store.state,
-            log_sources=[_log_source(s) for s in self._desk.logs.health()],
+            log_sources=[log_source(s) for s in self._desk.logs.health()],
             warnings=warnings,
         )
 
@@ -266,85 +260,3 @@ class EngineService:
             await self._keeper.change(work)
         except FlagForced as e:
             raise ControlError(403, "forced", "An admin holds the flag.") from e
-
-    def _view(self, session: Session, current: bool) -> SessionView:
-        stats = session.stats
-        figures = SessionFigures(
-            requests=stats.requests,
-            max_tokens=stats.max_tokens,
-            mean_tokens=stats.mean_tokens,
-            total_prompt_tokens=stats.total_prompt_tokens,
-            total_completion_tokens=stats.total_completion_tokens,
-            total_cached_tokens=stats.total_cached_tokens,
-            total_reasoning_tokens=stats.total_reasoning_tokens,
-            cost_usd=stats.cost_usd,
-            unpriced_requests=stats.unpriced_requests,
-            estimate_accuracy=Accuracy(
-                requests=stats.judged,
-                median_error=stats.median_error,
-                p90_error=stats.p90_error,
-                last_error=stats.last_error,
-            ),
-            context_tokens=stats.context_tokens,
-            context_window=stats.context_window,
-            context_percent=stats.context_percent,
-            context_level=ContextLevel(stats.context_level.value) if stats.context_level else None,
-            memory_tokens=stats.memory_tokens,
-            chat_tokens=stats.chat_tokens,
-            memory_ratio=stats.memory_ratio,
-        )
-        return SessionView(
-            session_id=session.session_id,
-            config_id=session.config_id,
-            user_id=session.user,
-            session_status=SessionStatus(session.status.value),
-            started_at=session.started_at,
-            updated_at=session.last_activity_at,
-            ended_at=session.ended_at,
-            name=session.name,
-            provider=session.provider,
-            providers=list(stats.providers),
-            model=session.model,
-            client=session.client,
-            client_session_id=session.client_session_id,
-            kind=session.kind.value,
-            folder=session.folder,
-            current=current and session.live,
-            archive_id=session.archive_id,
-            statistics=figures,
-        )
-
-
-def _log_source(health: SourceHealth) -> LogSource:
-    return LogSource(
-        name=health.name,
-        state="unreadable" if health.unreadable and not health.files else "following",
-        files=health.files,
-        records=health.understood,
-        not_understood=health.seen - health.understood,
-    )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _totals(totals: Totals) -> dict[str, Any]:
-    return {
-        "requests": totals.requests,
-        "errors": totals.failed,
-        "max_tokens": totals.max_tokens,
-        "mean_tokens": totals.mean_tokens,
-        "total_prompt_tokens": totals.total_prompt_tokens,
-        "total_completion_tokens": totals.total_completion_tokens,
-        "total_cached_tokens": totals.total_cached_tokens,
-        "total_reasoning_tokens": totals.total_reasoning_tokens,
-        "cost_usd": totals.cost_usd,
-        "unpriced_requests": totals.unpriced_requests,
-        "estimate_accuracy": Accuracy(
-            requests=len(totals.errors),
-            median_error=totals.median_error,
-            p90_error=totals.p90_error,
-            last_error=totals.last_error,
-        ),
-    }

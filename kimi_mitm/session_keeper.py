@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -52,6 +52,8 @@ class SessionKeeper:
         self._lock = asyncio.Lock()
         self._owed: deque[Changes] = deque(maxlen=_OWED)
         self._behind = False
+        self.told: Counter[str] = Counter()
+        """How often each type of event was told."""
         self.book = SessionBook(
             owner=owner.this_process(),
             new_id=lambda: f"s_{secrets.token_hex(10)}",
@@ -87,6 +89,7 @@ class SessionKeeper:
                     raise
                 if found is None:
                     for kind, data in self.book.commit():
+                        self.told[kind] += 1
                         self._hub.publish(kind, data)
                     return result
                 self.book.rollback()

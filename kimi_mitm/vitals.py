@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from datetime import datetime
@@ -11,12 +12,14 @@ from kimi_mitm.events import Hub
 from kimi_mitm.log_desk import LogDesk
 from kimi_mitm.records import Exchange
 from kimi_mitm.session_keeper import SessionKeeper
+from kimi_mitm.session_stats import error_of
 from kimi_mitm.store import Store
 from kimi_mitm.store import exchanges as exchange_rows
 from kimi_mitm.store.exchanges import Wanted
 
 _MOST_MODELS = 200
 _MOST_PLACES = 20
+_ERRORS = 200
 
 
 class Vitals:
@@ -41,6 +44,7 @@ class Vitals:
         self._clock = clock
         self._faults: Counter[str] = Counter()
         self.started_at = clock()
+        self._errors: defaultdict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=_ERRORS))
         self._by_model: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(
             lambda: defaultdict(float)
         )
@@ -75,6 +79,9 @@ class Vitals:
         sums["cached"] += exchange.cache_read_tokens or 0
         sums["reasoning"] += exchange.reasoning_tokens or 0
         sums["cost"] += float(exchange.cost_usd or 0)
+        error = error_of(exchange)
+        if error is not None:
+            self._errors[key].append(error)
 
     @property
     def dropped(self) -> int:
@@ -115,6 +122,7 @@ class Vitals:
             "kimi_exchanges_in_flight": self.under_way,
             "kimi_sessions_active": sum(1 for _ in self._keeper.book.live()),
             "kimi_auto_session_enabled": int(flag.enabled),
+            "kimi_auto_session_created": self._keeper.told["auto_session:created"],
             "kimi_queue_depth": self._store.depth,
             "kimi_dropped": self.dropped,
             "kimi_store_writable": int(self._store.trouble is None),
@@ -128,6 +136,9 @@ class Vitals:
             for kind in ("input", "output", "cached", "reasoning"):
                 values.setdefault("kimi_tokens", {})[provider, model, kind] = sums[kind]
             values.setdefault("kimi_cost_usd", {})[provider, model] = sums["cost"]
+        values["kimi_estimate_error_ratio"] = {
+            key: statistics.median(errors) for key, errors in self._errors.items()
+        }
         for s in self._logs.health():
             values.setdefault("kimi_log_records", {})[s.name, "read"] = float(s.readings)
             values["kimi_log_records"][s.name, "not_understood"] = float(s.seen - s.understood)
