@@ -85,7 +85,7 @@ class KimiMitm(Hooks):
             self.control = ControlHost(guarded=bool(settings.control_token))
             shared = msgspec.structs.replace(settings, offline=self.offline)
             self.child = Child(shared, self._heard, self._died)
-            self.recorder = Recorder(self.child, self.gate, self.voice, offline=self.offline)
+            self.recorder = Recorder(self.child, self.gate, self.voice)
         self._started = asyncio.create_task(self._start())
         return self._started
 

@@ -51,7 +51,8 @@ class Hooks:
         if HEADER in aside:
             self.people.take(flow)
         place = recorder.place(request, kept)
-        if self.control.concerns(place.host, request.data.port) and self.control.route(flow):
+        concerned = flow.live and self.control.concerns(place.host, request.data.port)
+        if concerned and self.control.route(flow):
             return
         user = self.people.user(flow, aside.get("x-user-id"))
         asked = recorder.ask(flow, place, kept, user, self.people.run(flow.client_conn.id))
@@ -70,7 +71,7 @@ class Hooks:
         if flow.is_replay == "response" or unread.may_be_replayed():
             return None  # the hook of the answer knows
         self._open(flow, body, size)
-        return self._pause()
+        return self._pause(flow)
 
     @guarded
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -107,7 +108,7 @@ class Hooks:
             self.recorder.message(flow, capture)
         if flow.live and self.recorder.crowded(flow, len(flow.websocket.messages[-1].content)):
             del flow.websocket.messages[:-1]
-        return self._pause()
+        return self._pause(flow)
 
     @guarded
     def websocket_end(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
@@ -119,7 +120,7 @@ class Hooks:
         code = flow.websocket.close_code
         error = None if code in _CLEAN_CLOSE else f"the WebSocket was closed with {code}"
         self.recorder.end(capture, flow.websocket.timestamp_end or time.time(), error)
-        return self._pause()
+        return self._pause(flow)
 
     def _open(self, flow: http.HTTPFlow, body: bytes | None, size: int) -> Capture | None:
         capture = self.recorder.open(flow, body, size=size) if self.recorder else None
@@ -158,7 +159,7 @@ class Hooks:
             elif content is None and tapped:
                 response.raw_content = capture.body()
         recorder.end(capture, ended or time.time(), flow.error.msg if flow.error else None)
-        return self._pause()
+        return self._pause(flow)
 
     def end_left(self, connection: str) -> None:
         """A client is gone. What no hook ends soon on its connection (another addon may have halted them)
@@ -177,6 +178,6 @@ class Hooks:
             if self.recorder is not None:
                 self.recorder.end(capture, time.time(), "the client's connection was closed")
 
-    def _pause(self) -> Awaitable[None] | None:
+    def _pause(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         """What a reader of files waits for before it reads on; a live flow never waits."""
-        return self.child.room() if self.offline and self.child else None
+        return None if flow.live or self.child is None else self.child.room()

@@ -14,8 +14,8 @@ from typing import IO
 
 from kimi_mitm import link
 
-MOST_FRAMES = 50_000
-"""Frames that may wait, whatever their size: far more than a working engine ever leaves."""
+MOST_FRAMES = 20_000
+"""Frames that may wait, whatever their size: some 40 MB of heads, more than a working engine ever leaves."""
 _AT_ONCE = 256
 _WRITE = 65536
 

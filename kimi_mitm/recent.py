@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from kimi_mitm import link
 
 KEEP_BYTES = 8 * 1024 * 1024
 KEEP_COUNT = 512
+MOST_TOLD = 2
+"""How often an exchange is told again that was the first one unsettled at an engine's death. Engines work in
+order, so it is the likely cause of a death; the others are innocent."""
 
 type Story = Sequence[tuple[link.Upward, Sequence[bytes]]]
 
@@ -18,6 +21,7 @@ class Recent:
 
     def __init__(self) -> None:
         self._stories: OrderedDict[str, tuple[Story, int]] = OrderedDict()
+        self._suspected = ("", 0)
         self._size = 0
 
     @property
@@ -41,7 +45,16 @@ class Recent:
         _, size = self._stories.pop(flow_id, ((), 0))
         self._size -= size
 
-    def stories(self) -> Iterator[Story]:
+    def stories(self) -> list[Story]:
         """What is kept, oldest first."""
-        for story, _ in list(self._stories.values()):
-            yield story
+        return [story for story, _ in self._stories.values()]
+
+    def tell(self) -> list[Story]:
+        """The same, to be told; the oldest is forgotten if it was that at too many deaths in a row."""
+        first = next(iter(self._stories), "")
+        suspected, times = self._suspected
+        times = times + 1 if first == suspected else 1
+        self._suspected = first, times
+        if times > MOST_TOLD:
+            self.settled(first)
+        return self.stories()

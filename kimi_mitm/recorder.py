@@ -21,7 +21,7 @@ from kimi_mitm.capture import Budget, Capture, Messages, said
 from kimi_mitm.child import Child
 from kimi_mitm.outbox import Frame
 from kimi_mitm.people import Run
-from kimi_mitm.recent import Recent, Story
+from kimi_mitm.recent import MOST_TOLD, Recent, Story
 from kimi_mitm.records import Operation
 from kimi_mitm.voice import Voice, guarded
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 TICK_S = 0.25
 _MOST_PLACES = 2048
 _MOST_ASKED = 4096
-_MOST_RESENT = 3
-"""An exchange that was under way at so many deaths of the engine is not sent again: it may be the cause."""
 _UNSURE = recognise.Candidate(None, Operation.OTHER, None, certain=False)
 """A POST to a host that the user named: its body decides."""
 
@@ -64,11 +62,10 @@ class Asked:
 class Recorder:
     """All exchanges between their request's head and their end."""
 
-    def __init__(self, child: Child, gate: Gate, voice: Voice, *, offline: bool = False) -> None:
+    def __init__(self, child: Child, gate: Gate, voice: Voice) -> None:
         self.voice = voice
         self._child = child
         self._gate = gate
-        self._offline = offline
         self._numbers = itertools.count(1)
         self._by_content = exchange_id.ByContent()
         self._places: dict[tuple[object, ...], Place] = {}
@@ -159,7 +156,7 @@ class Recorder:
         self._send_pieces(capture, wake=False)
         ended = link.Ended(n=capture.opened.n, at=at, error=error, lost=capture.lost)
         self._child.put(ended)
-        if not capture.over and not capture.quiet:
+        if not (capture.over or capture.quiet) and capture.resent <= MOST_TOLD:
             self._recent.keep(capture.opened.flow_id, [*capture.story(), (ended, [])])
         self._live.pop(capture.opened.flow_id, None)
         capture.release()
@@ -207,13 +204,14 @@ class Recorder:
         for head, payload, _ in unread:
             if getattr(head, "n", None) in complete or isinstance(head, link.Gone | link.Tls):
                 self._child.put(head, payload)  # type: ignore[arg-type]  # it was put once before
-        for story in self._recent.stories():
+        if self._live and not recent:
+            next(iter(self._live.values())).resent += 1
+        for story in self._recent.tell():
             self._tell(story)
         for capture in list(self._live.values()):
-            capture.resent += 1
             if capture.over:
                 capture.lost = capture.size - sum(map(len, capture.pieces))
-            if capture.resent <= _MOST_RESENT:
+            if capture.resent <= MOST_TOLD:
                 self._tell(capture.story())
 
     def _tell(self, story: Story) -> None:
@@ -266,7 +264,7 @@ class Recorder:
             live=flow.live,
             size=len(body) if body is not None else (size or 0),
             body="whole" if body is not None else "cut",
-            hurry=self._child.busy and not self._offline,
+            hurry=self._child.busy and flow.live,
         )
 
     def _send_opening(self, capture: Capture, body: bytes | None) -> None:

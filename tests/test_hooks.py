@@ -19,6 +19,8 @@ from rig.bodies import CHAT_URL, chat, chat_answer, chat_events
 from kimi_mitm import link
 from kimi_mitm.addon import KimiMitm
 
+BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "hooks.py"
+
 
 async def test_an_answer_that_a_script_gives_is_sent_and_recorded(proxy, engine, upstream):
     class Script:
@@ -295,8 +297,7 @@ def test_a_wrong_option_of_a_script_is_one_error_in_the_log(caplog):
 
 async def test_an_exchange_costs_the_loop_less_than_150_microseconds(monkeypatch):
     """Medians, with room for a busy machine: it is about 30 on a quiet one."""
-    path = Path(__file__).resolve().parents[1] / "benchmarks" / "hooks.py"
-    spec = importlib.util.spec_from_file_location("benchmark_of_hooks", path)
+    spec = importlib.util.spec_from_file_location("benchmark_of_hooks", BENCHMARK)
     assert spec is not None
     assert spec.loader is not None
     benchmark = importlib.util.module_from_spec(spec)

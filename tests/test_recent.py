@@ -35,6 +35,24 @@ def test_a_flows_next_exchange_takes_the_place_of_the_one_before():
     assert one.size == 20
 
 
+def test_the_first_unsettled_one_is_not_told_for_ever():
+    one = Recent()
+    for name in ("fine", "poison", "after", "last"):
+        one.keep(name, story(name))
+    one.settled("fine")
+
+    told = [len(one.tell()) for _ in range(4)]
+
+    assert told == [3, 3, 2, 2]
+    assert kept(one) == ["after", "last"]
+    one.settled("after")
+    assert [len(one.tell()) for _ in range(3)] == [1, 1, 0]
+
+
+def test_nothing_to_tell_is_fine():
+    assert [Recent().tell() for _ in range(5)] == [[]] * 5
+
+
 def test_the_oldest_go_when_there_are_too_many_bytes(monkeypatch):
     monkeypatch.setattr(recent, "KEEP_BYTES", 100)
     one = Recent()

@@ -81,6 +81,46 @@ async def test_exchanges_while_there_is_no_engine_are_recorded_by_the_next(
     assert [row["input_tokens"] for row in rows(tmp_path / "kimi.db")] == [11, 11, 11]
 
 
+POISONED = """
+import os, sys
+from kimi_mitm import link
+from kimi_mitm.outbox import Outbox
+source, outbox = os.fdopen(0, "rb", buffering=0), Outbox(10**6)
+outbox.attach(os.fdopen(1, "wb", buffering=0))
+flows = {}
+while (frame := link.read_frame(source, link.UPWARD)) is not None:
+    head, payload = frame
+    if b"poison" in payload:
+        outbox.close()
+        outbox.join(10)
+        os._exit(1)
+    if isinstance(head, link.Opened):
+        flows[head.n] = head.flow_id
+    if isinstance(head, link.Ended) and head.n in flows:
+        outbox.put(link.Note(flow_id=flows[head.n], comment=str(head.n), settled=True))
+    if isinstance(head, link.Stop):
+        break
+outbox.close()
+outbox.join(10)
+"""
+"""An engine that one exchange kills, and that records the others."""
+
+
+async def test_an_exchange_that_kills_engines_does_not_do_so_for_ever(live, upstream, monkeypatch):
+    monkeypatch.setattr("kimi_mitm.child.COMMAND", (sys.executable, "-c", POISONED))
+
+    async def handler(call):
+        await call.answer(chat_answer())
+
+    upstream.handler = handler
+    async with live() as running, running.client() as client:
+        for text in ("one", "poison", "two"):
+            assert (await client.post(CHAT_URL, json=chat(text))).content == chat_answer()
+        await running.addon.hears(link.Note, comment="3")
+        assert running.addon.child.restarts <= 8
+        assert {m.comment for m in running.addon.messages if isinstance(m, link.Note)} == {"1", "3"}
+
+
 async def test_what_the_engine_has_received_survives_the_proxys_death(authority, confdir, upstream, tmp_path):
     async def handler(call):
         await call.head(200, {"content-type": "text/event-stream"})
