@@ -1,8 +1,9 @@
 """Has the flow files of `-w` carry an exchange's figures.
 
 mitmproxy writes a flow when its answer is there; our figures come a moment later. So while we run, an
-exchange's flow waits for them, for at most a second, and then goes the way it would have gone. The
-client waits for nothing. Reading from a file, a flow waits as long as the engine needs.
+exchange's flow waits for them, for at most a second (longer while the engine is still starting), and
+then goes the way it would have gone. The client waits for nothing. Reading from a file, a flow waits as
+long as the engine needs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from mitmproxy import ctx, flow, http
 from mitmproxy.addons.save import Save
 
 WAIT_S = 1.0
+START_S = 20.0
+_MOST = 2000
+"""More flows than these don't wait."""
 _METHODS = ("save_flow", "done")
 
 
@@ -22,11 +26,12 @@ class FlowFile:
     """Stands before mitmproxy's `save` addon between `start` and `stop`.
 
     `awaits` says whether a flow's figures are still to come; `settled` is to be called when they came.
-    An unknown `save` addon is left alone.
+    `starting` is True while the engine has not said anything yet. An unknown `save` addon is left alone.
     """
 
-    def __init__(self, awaits: Callable[[http.HTTPFlow], bool]) -> None:
+    def __init__(self, awaits: Callable[[http.HTTPFlow], bool], starting: Callable[[], bool]) -> None:
         self._awaits = awaits
+        self._starting = starting
         self._save: Any = None
         self._offline = False
         self._waiting: dict[str, tuple[http.HTTPFlow, asyncio.TimerHandle | None]] = {}
@@ -74,8 +79,11 @@ class FlowFile:
             earlier.cancel()
         timer = None
         if not self._offline:
-            timer = asyncio.get_running_loop().call_later(WAIT_S, self._write, saved.id)
+            wait = START_S if self._starting() else WAIT_S
+            timer = asyncio.get_running_loop().call_later(wait, self._write, saved.id)
         self._waiting[saved.id] = (saved, timer)
+        if len(self._waiting) > _MOST:
+            self._write(next(iter(self._waiting)))
 
     def _done(self) -> None:
         """At the proxy's end the last figures are still to come; any other end is the option's."""

@@ -42,6 +42,8 @@ class Annotator:
         self._flows: weakref.WeakValueDictionary[str, http.HTTPFlow] = weakref.WeakValueDictionary()
         self._unsettled: weakref.WeakSet[http.HTTPFlow] = weakref.WeakSet()
         self._resting: dict[str, bool] = {}
+        self.silent = True
+        """No note has come yet: the engine is only starting."""
 
     def watch(self, flow: http.HTTPFlow) -> None:
         """The engine will have something to say about this flow."""
@@ -54,11 +56,14 @@ class Annotator:
 
     def apply(self, note: link.Note) -> None:
         """Writes one note."""
+        self.silent = False
+        flow = self._flows.get(note.flow_id)
+        if flow is not None:
+            self._apply(flow, note)
         if note.line:
             log.info(note.line)
-        flow = self._flows.get(note.flow_id)
-        if flow is None:
-            return
+
+    def _apply(self, flow: http.HTTPFlow, note: link.Note) -> None:
         _write(flow, note)
         if note.settled:
             self._unsettled.discard(flow)
@@ -103,7 +108,7 @@ class View:
 
     def __init__(self, annotator: Annotator, offline: Callable[[], bool]) -> None:
         self._offline = offline
-        self._flow_file = FlowFile(annotator.awaits)
+        self._flow_file = FlowFile(annotator.awaits, lambda: annotator.silent)
         annotator.settled = self._flow_file.settled
 
     def load(self, loader: Loader) -> None:
