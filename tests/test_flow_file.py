@@ -199,7 +199,7 @@ async def test_a_live_proxy_with_a_real_engine_writes_flows_with_their_figures(
         assert await one.stop() == 0
 
     assert written.metadata["kimi.input_tokens"] == 11
-    assert written.comment.startswith("8→11+3 · $")
+    assert written.comment.startswith("8→11+3 · ")
     assert [f.metadata["kimi.settled"] for f in flows(out)] == [True, True]
 
 
