@@ -125,14 +125,22 @@ class Drafting:
             self._pending[answer.response_id] = draft
             while len(self._pending) > _PENDING:
                 self._pending.popitem(last=False)
-        found = drafts.readings(draft, self._estimate_output(draft, answer) if answer else None)
+        learned: Sequence[str] = ()
+        try:
+            draft = self._settled(draft)
+            learned = self._learn(draft)
+        except Exception as e:
+            self.fault(e)
+        self._emit(Update("completed", draft, learned))
+
+    def _settled(self, draft: Draft) -> Draft:
+        found = drafts.readings(draft, self._estimate_output(draft, draft.answer))
         found += settling.error_readings(draft.exchange)
         exchange = settling.settle(draft.exchange, found)
         if draft.estimated is not None and not exchange.is_estimated:
             turn = self._estimator.turn(draft.estimated, exchange.input_tokens)
             exchange = replace(exchange, **drafts.turn_fields(turn))
-        learned = self._learn(draft)
-        self._emit(Update("completed", replace(draft, exchange=exchange), learned))
+        return replace(draft, exchange=exchange)
 
     def polled(self, answer: Answer, ended_at: float) -> Draft | None:
         """The stored answer of an earlier request was fetched; the request's draft if we know it."""
@@ -149,8 +157,8 @@ class Drafting:
             broken=None,
         )
 
-    def _estimate_output(self, draft: Draft, answer: Answer) -> int | None:
-        if draft.estimated is None or answer.usage.output_tokens is not None:
+    def _estimate_output(self, draft: Draft, answer: Answer | None) -> int | None:
+        if answer is None or draft.estimated is None or answer.usage.output_tokens is not None:
             return None
         if not (answer.text or answer.tool_calls or answer.reasoning):
             return None

@@ -103,7 +103,7 @@ class Rig:
             conn=more.pop("conn", "conn"),
             client_address="127.0.0.1",
             wire_format=wire_format,
-            operation="chat",
+            operation=more.pop("operation", "chat"),
             served_by=served_by,
             size=len(raw),
             **more,
