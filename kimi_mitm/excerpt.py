@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _INLINE = 90
-_WIDTH = 96
+_WIDTH = 120
 _PLAIN = re.compile(r"[^\s\-?:,\[\]{}#&*!|>'\"%@`][^\n]*")
 _CONFUSING = re.compile(r":\s|:$|\s#")
 _MEDIA = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/_\-]{200}")
