@@ -15,13 +15,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kimi_mitm import redact
 from kimi_mitm.draft import Draft
 from kimi_mitm.records import Answer, Message, Part, PartKind
 from kimi_mitm.render import instant
+from kimi_mitm.store.dialect import insert
 from kimi_mitm.store.tables import messages
 
 _SESSIONS = 500
@@ -76,9 +76,8 @@ class Transcripts:
             self._pending[session_id] = {hash(digest) for digest in found.scalars()}
         said = self._fresh(draft, session_id)
         if said:
-            make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
             rows = [_row(session_id, s) for s in said]
-            await connection.execute(make(messages).on_conflict_do_nothing(), rows)
+            await connection.execute(insert(connection, messages).on_conflict_do_nothing(), rows)
 
     def _fresh(self, draft: Draft, session_id: str) -> list[Said]:
         exchange, shape = draft.exchange, draft.shape

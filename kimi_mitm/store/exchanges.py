@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, and_, delete, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kimi_mitm import owner
 from kimi_mitm.records import Exchange
 from kimi_mitm.render import instant
+from kimi_mitm.store.dialect import insert
 from kimi_mitm.store.rows import exchange_of, row_of
 from kimi_mitm.store.tables import exchanges
 from kimi_mitm.totals import Figures
@@ -40,8 +40,7 @@ class BadCursor(ValueError):
 
 def upsert(connection: AsyncConnection, table: Any, key: str) -> Any:
     """An INSERT that writes over the row with the same key; the dialects spell it alike."""
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = make(table)
+    statement = insert(connection, table)
     kept = {column.name for column in table.primary_key.columns} | {key}
     changed = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in kept}
     return statement.on_conflict_do_update(index_elements=[key], set_=changed)

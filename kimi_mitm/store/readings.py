@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kimi_mitm.records import Reading
 from kimi_mitm.render import instant
+from kimi_mitm.store.dialect import insert
 from kimi_mitm.store.exchanges import upsert
 from kimi_mitm.store.tables import readings
 from kimi_mitm.store.writer import Change
@@ -35,8 +35,7 @@ def waiting(reading: Reading) -> Change:
     row = _row(None, reading, _WAITING)
 
     async def change(connection: AsyncConnection) -> None:
-        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        await connection.execute(make(readings).on_conflict_do_nothing(), [row])
+        await connection.execute(insert(connection, readings).on_conflict_do_nothing(), [row])
 
     return change
 
