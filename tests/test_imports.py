@@ -29,7 +29,7 @@ ENGINE = {
 
 MITMPROXY = {
     *("addon", "options", "view", "lean", "unread", "control_host", "running_file"),
-    *("commands", "contentview", "flow_file"),
+    *("commands", "contentview", "flow_file", "launch.guest"),
 }
 """The only modules that may import mitmproxy when they are loaded."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 
@@ -186,8 +187,10 @@ async def test_live_figures_move_before_the_answer_ends(proxy, engine, upstream)
         await call.head(200, {"content-type": "text/event-stream"})
         await call.piece(b"event: message_start\n" + usage)
         delta = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}'
-        await call.piece(b"event: content_block_delta\ndata: " + delta + b"\n\n")
-        await asyncio.wait_for(go_on.wait(), 5)
+        while not go_on.is_set():
+            await call.piece(b"event: content_block_delta\ndata: " + delta + b"\n\n")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(go_on.wait(), 0.1)
         await call.piece(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
         await call.end()
 

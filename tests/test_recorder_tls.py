@@ -155,3 +155,19 @@ async def test_a_provider_over_plain_http_is_read(proxy, engine, plain):
     record = await engine().record()
     assert (record.wire_format, record.input_tokens, record.output_tokens) == ("ollama.chat", 26, 2)
     assert record.served_by == "ollama"
+
+
+async def test_a_client_that_is_given_an_address_instead_of_a_proxy_is_read_too(proxy, engine, upstream):
+    """Reverse mode: no proxy setting, no certificate authority."""
+
+    async def handler(call):
+        await call.answer(chat_answer())
+
+    upstream.handler = handler
+    running = await proxy(mode=["reverse:https://api.openai.com"])
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.post(f"http://127.0.0.1:{running.port}/v1/chat/completions", json=chat())
+
+    record = await engine().record()
+    assert answer.content == chat_answer()
+    assert (record.wire_format, record.input_tokens) == ("openai.chat", 11)
