@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "env": "env:env",
     "setup": "setup:setup",
     "ca": "ca:app",
+    "doctor": "doctor:doctor",
     "stats": "stats:stats",
     "sessions": "sessions:app",
     "export": "export:export",

@@ -21,7 +21,7 @@ from kimi_mitm.store import exchanges
 from kimi_mitm.store.exchanges import Wanted
 from kimi_mitm.totals import Tally, Totals
 
-_HEADS = ("calls", "failed", "prompt", "answer", "cached", "cost", "median", "p90", "of")
+_HEADS = ("calls", "fail", "prompt", "answer", "cached", "cost", "median", "p90", "of")
 _MEANING = (
     "median, p90: |estimated - reported| / reported prompt tokens, of so many calls that were reported."
 )

@@ -14,8 +14,11 @@ from rich.text import Text
 from kimi_mitm.notes import dollars, short
 
 _PIPED = 240
-_WIDTHS = {"prompt": 6, "answer": 5, "cached": 5, "cost": 7, "median": 5, "p90": 5, "fill": 4, "took": 6}
-"""Figures are never cut: names give way first."""
+_WIDTHS = {
+    **{"prompt": 6, "answer": 5, "cached": 5, "cost": 7, "median": 5, "p90": 5, "fill": 4, "took": 6},
+    **{"session": 8, "status": 7, "last (UTC)": 11, "day (UTC)": 10, "started (UTC)": 11, "model": 13},
+}
+"""What is never cut; the rest gives way first."""
 
 
 def console() -> Console:
@@ -29,7 +32,7 @@ def table(*heads: str, numbers: tuple[str, ...] = (), title: str | None = None) 
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title, title_justify="left"
     )
     for head in heads:
-        found.add_column(Text(head, no_wrap=True))
+        found.add_column(Text(head, no_wrap=True), min_width=_WIDTHS.get(head))
     for head in numbers:
         found.add_column(head, justify="right", no_wrap=True, min_width=max(len(head), _WIDTHS.get(head, 0)))
     return found

@@ -101,7 +101,7 @@ def certificates(pem: bytes) -> list[bytes]:
 
 def system_roots() -> list[bytes]:
     """The roots that the system trusts, and certifi's, so that no client loses one that it had."""
-    pem = [_certifi()]
+    pem = [read(Path(certifi_file() or ""))]
     if sys.platform == "win32":
         pem += [ssl.DER_cert_to_PEM_cert(der).encode() for der in _windows_roots()]
     elif sys.platform == "darwin":
@@ -111,12 +111,13 @@ def system_roots() -> list[bytes]:
     return list(dict.fromkeys(c for text in reversed(pem) for c in certificates(text)))
 
 
-def _certifi() -> bytes:
+def certifi_file() -> str | None:
+    """The roots that Python's HTTP libraries bring along; None where certifi is not installed."""
     try:
         import certifi
     except ImportError:
-        return b""
-    return read(Path(certifi.where()))
+        return None
+    return certifi.where()
 
 
 def _windows_roots() -> list[bytes]:
