@@ -212,7 +212,8 @@ class LogDesk:
             return
         await self._save(after, before, fresh)
         self._hub.publish("fusion:updated", exchange_json(after))
-        await self._settled(after)
+        if before is None or settling.figures(after) != settling.figures(before):
+            await self._settled(after)
         if self._lessons is not None:
             await self._lessons.learn(after)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from kimi_mitm import draft as drafts
 from kimi_mitm import error_figures, fusion, redact
+from kimi_mitm.match import is_library
 from kimi_mitm.records import Exchange, Reading, Source, Usage
 from kimi_mitm.render import money
 
@@ -72,9 +73,11 @@ def wire_readings(exchange: Exchange) -> list[Reading]:
 
 
 def described(exchange: Exchange, readings: Sequence[Reading]) -> Exchange:
-    """The exchange with what logs know beside figures: title, folder, branch, sub-agent, their own cost."""
+    """The exchange with what logs know beside figures: title, folder, branch, sub-agent, their own cost;
+    and who sent it, where the wire showed only a library's name. What an id tied has the last word."""
     notes = dict(exchange.notes)
-    for reading in sorted(readings, key=lambda r: r.at):
+    known = exchange
+    for reading in sorted(readings, key=lambda r: (r.joined_by == "id", r.at)):
         for name in ("title", "folder", "branch", "subagent"):
             value = getattr(reading, name)
             if value is not None:
@@ -83,7 +86,25 @@ def described(exchange: Exchange, readings: Sequence[Reading]) -> Exchange:
             notes["cost_usd_of_log"] = money(reading.usage.cost_usd)
         if reading.joined_by is not None:
             notes["joined_by"] = reading.joined_by
-    return exchange if notes == exchange.notes else replace(exchange, notes=notes)
+            known = _identified(known, reading)
+    return known if notes == exchange.notes else replace(known, notes=notes)
+
+
+def _identified(exchange: Exchange, reading: Reading) -> Exchange:
+    if reading.client is None or not (exchange.client == reading.client or is_library(exchange.client)):
+        return exchange
+    version = exchange.client_version if exchange.client == reading.client else None
+    return replace(
+        exchange,
+        client=reading.client,
+        client_version=version or reading.client_version,
+        client_session_id=exchange.client_session_id or reading.client_session_id,
+    )
+
+
+def figures(exchange: Exchange) -> tuple[object, ...]:
+    """What an exchange's figures are, and what they rest on: for telling whether they changed."""
+    return (*(getattr(exchange, name) for name in _FIGURES), exchange.source, exchange.via, exchange.cost_usd)
 
 
 def tokens(usage: Usage) -> dict[str, int | None]:

@@ -452,3 +452,27 @@ async def test_open_exchanges_of_a_dead_engine_are_no_reason_to_lose_a_record(
         found = await rig.records()
 
     assert [(e.error is not None and e.error.type, e.input_tokens) for e in found] == [("aborted", 500)]
+
+
+async def test_a_record_that_changes_no_figure_is_no_second_completion(tmp_path: Path) -> None:
+    async with engine(tmp_path) as rig:
+        before = await call(rig, usage=True)
+        await rig.desk.logs.take([record(ids=("resp-1",), usage=Usage(input_tokens=480, output_tokens=39))])
+        completed = rig.events("exchange:completed")
+        after = await rig.record(before.id)
+
+    assert len(completed) == 1
+    assert after.notes["joined_by"] == "id"
+
+
+async def test_a_log_names_the_client_that_hid_behind_a_library(tmp_path: Path) -> None:
+    library = {"user-agent": "OpenAI/Python 2.20.0"}
+    async with engine(tmp_path) as rig:
+        before = await call(rig, usage=True, headers=library)
+        await rig.desk.logs.take(
+            [record(client="llm", client_version="0.36", client_session_id="c7", ids=("resp-1",), log="llm")]
+        )
+        after = await rig.record(before.id)
+
+    assert before.client == "openai-python"
+    assert (after.client, after.client_version, after.client_session_id) == ("llm", "0.36", "c7")
