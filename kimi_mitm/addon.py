@@ -96,15 +96,23 @@ class KimiMitm(Hooks):
 
     async def _start(self) -> None:
         if _stopping:
-            await _stopping
+            await asyncio.wait([_stopping])
         if self.child is None or self.settings is None:
             return
         self.child.start()
-        if ctx.options.server and not self.offline:
-            self._file = RunningFile(ctx.master, self.settings)
-            self._file.opened(None)
         log.info(f"kimi {__version__} active")
-        if self.settings.lean:
+        self._be_found(self.settings)
+        self._tidy_up(self.settings)
+
+    @guarded
+    def _be_found(self, settings: Settings) -> None:
+        if ctx.options.server and not self.offline:
+            self._file = RunningFile(ctx.master, settings)
+            self._file.opened(None)
+
+    @guarded
+    def _tidy_up(self, settings: Settings) -> None:
+        if settings.lean:
             self._lean = Lean(ctx.master)
             if not self._lean.start():
                 log.info("kimi_lean: this mitmproxy is not known, its addons are left as they are")
@@ -112,10 +120,13 @@ class KimiMitm(Hooks):
     async def _stop(self) -> None:
         if self._started is not None:
             await asyncio.wait([self._started])
-        if self._lean:
-            self._lean.stop()
-        if self._file:
-            await self._file.close()
+        try:
+            if self._lean:
+                self._lean.stop()
+            if self._file:
+                await self._file.close()
+        except Exception as e:
+            self.voice.fault(e, "done")
         if self.child is None or self.recorder is None:
             return
         self.recorder.end_all("the proxy was stopped")

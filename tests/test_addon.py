@@ -41,7 +41,8 @@ async def test_what_is_under_way_at_the_end_is_recorded(proxy, engine, upstream)
     upstream.handler = handler
     running = await proxy()
     async with running.client() as client, client.stream("POST", CHAT_URL, json=chat(stream=True)) as answer:
-        await anext(answer.aiter_raw())
+        pieces = answer.aiter_raw()
+        await anext(pieces)
         await running.addon.done()
 
         record = await engine().record()
@@ -58,6 +59,26 @@ async def test_after_its_end_hooks_do_nothing(proxy, engine, upstream):
 
     assert answer.content == b"{}"
     assert engine().heads(link.Opened) == []
+
+
+async def test_what_is_optional_may_fail(proxy, engine, upstream, monkeypatch, caplog):
+    def broken(*args):
+        raise RuntimeError
+
+    async def handler(call):
+        await call.answer(chat_answer())
+
+    upstream.handler = handler
+    for name in ("Lean.start", "Lean.stop", "RunningFile.opened", "RunningFile.close"):
+        monkeypatch.setattr(f"kimi_mitm.addon.{name}", broken)
+    running = await proxy(kimi_lean="true")
+    async with running.client() as client:
+        assert (await client.post(CHAT_URL, json=chat())).content == chat_answer()
+    await engine().record()
+    await running.addon.done()
+
+    said = [r.getMessage() for r in caplog.records if r.name.startswith("kimi")]
+    assert [line.split(" failed")[0] for line in said] == ["kimi: _be_found", "kimi: _tidy_up", "kimi: done"]
 
 
 async def test_repeated_words_of_the_engine_are_said_once(proxy, caplog):
