@@ -92,7 +92,7 @@ def note_again(exchange: Exchange, flow_id: str) -> link.Note:
 
 def comment(exchange: Exchange) -> str:
     """`12.4k→12.9k+540 · $0.04 · 62 % · gpt-5 · s14`: estimate, settled prompt, answer, cost, fill."""
-    parts = [_tokens(exchange)]
+    parts = [tokens(exchange)]
     if exchange.cost_usd is not None:
         parts.append(dollars(exchange.cost_usd))
     if exchange.context_percent is not None:
@@ -157,7 +157,8 @@ def dollars(amount: Decimal) -> str:
     return f"${amount:.2g}" if amount == 0 or amount >= Decimal("0.0001") else "<$0.0001"
 
 
-def _tokens(exchange: Exchange) -> str:
+def tokens(exchange: Exchange) -> str:
+    """`12.4k→12.9k+540`: the prompt as estimated and as settled, and the answer."""
     guess = exchange.estimated_input_tokens
     settled = exchange.input_tokens
     if exchange.operation is Operation.OTHER and guess is None and settled is None:
