@@ -21,7 +21,7 @@ from kimi_mitm import redact
 from kimi_mitm.draft import Draft
 from kimi_mitm.records import Answer, Message, Part, PartKind
 from kimi_mitm.render import instant
-from kimi_mitm.store.dialect import insert
+from kimi_mitm.store.dialect import insert_new
 from kimi_mitm.store.tables import messages
 
 _SESSIONS = 500
@@ -77,7 +77,7 @@ class Transcripts:
         said = self._fresh(draft, session_id)
         if said:
             rows = [_row(session_id, s) for s in said]
-            await connection.execute(insert(connection, messages).on_conflict_do_nothing(), rows)
+            await connection.execute(insert_new(connection, messages), rows)
 
     def _fresh(self, draft: Draft, session_id: str) -> list[Said]:
         exchange, shape = draft.exchange, draft.shape

@@ -18,6 +18,7 @@ from kimi_mitm.records import Exchange
 from kimi_mitm.render import instant
 from kimi_mitm.store import exchanges, tables
 from kimi_mitm.store.database import StoreError, connect
+from kimi_mitm.store.dialect import upsert
 from kimi_mitm.store.writer import Change, Extra, Writer, is_away, reason
 
 __all__ = ["Change", "Extra", "Store", "StoreError", "connect", "is_away"]
@@ -149,7 +150,7 @@ class Store:
 
         async def change(connection: AsyncConnection) -> None:
             if rows:
-                await connection.execute(exchanges.upsert(connection, tables.learner_states, "key"), rows)
+                await connection.execute(upsert(connection, tables.learner_states, "key"), rows)
 
         self.put(change)
 
@@ -181,7 +182,7 @@ class Store:
                 await connection.execute(delete(tables.log_offsets).where(tables.log_offsets.c.path == path))
             else:
                 row = {"path": path, "state": state}
-                await connection.execute(exchanges.upsert(connection, tables.log_offsets, "path"), [row])
+                await connection.execute(upsert(connection, tables.log_offsets, "path"), [row])
 
         self.put(change)
 
@@ -198,6 +199,6 @@ class Store:
 
         async def work(connection: AsyncConnection) -> None:
             row = {"name": name, "value": value}
-            await connection.execute(exchanges.upsert(connection, tables.facts, "name"), [row])
+            await connection.execute(upsert(connection, tables.facts, "name"), [row])
 
         await self.transact(work)

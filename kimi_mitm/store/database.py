@@ -8,6 +8,7 @@ import logging
 import os
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sqlalchemy import URL, Connection, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from kimi_mitm.store.sqlite import open_file
 from kimi_mitm.store.tables import metadata
 
 HEAD = "0001"
@@ -57,7 +59,7 @@ async def connect(where: str, *, create: bool = True) -> AsyncEngine:
     if path is not None and str(path) != ":memory:":
         await asyncio.to_thread(_prepare, path, create)
     try:
-        engine = create_async_engine(url, pool_size=4, max_overflow=4)
+        engine = _engine(url)
     except (SQLAlchemyError, ImportError) as e:
         raise StoreError(f"the database driver can't be loaded: {_short(e)}") from e
     if path is not None:
@@ -72,6 +74,13 @@ async def connect(where: str, *, create: bool = True) -> AsyncEngine:
         await engine.dispose()
         raise StoreError(f"the database can't be opened: {_short(e)}") from e
     return engine
+
+
+def _engine(url: URL) -> AsyncEngine:
+    if url.drivername != "sqlite+aiosqlite" or url.query or not url.database or url.database == ":memory:":
+        return create_async_engine(url, pool_size=4, max_overflow=4)
+    creator = partial(open_file, url.database, _BUSY_S)
+    return create_async_engine(url, pool_size=4, max_overflow=4, async_creator=creator)
 
 
 async def _check(connection: AsyncConnection, create: bool) -> None:

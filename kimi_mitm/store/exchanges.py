@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from kimi_mitm import owner
 from kimi_mitm.records import Exchange
 from kimi_mitm.render import instant
-from kimi_mitm.store.dialect import insert
+from kimi_mitm.store.dialect import upsert
 from kimi_mitm.store.rows import exchange_of, row_of
 from kimi_mitm.store.tables import exchanges
 from kimi_mitm.totals import Figures
@@ -36,14 +36,6 @@ class Wanted:
 
 class BadCursor(ValueError):
     """The cursor is none of ours."""
-
-
-def upsert(connection: AsyncConnection, table: Any, key: str) -> Any:
-    """An INSERT that writes over the row with the same key; the dialects spell it alike."""
-    statement = insert(connection, table)
-    kept = {column.name for column in table.primary_key.columns} | {key}
-    changed = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in kept}
-    return statement.on_conflict_do_update(index_elements=[key], set_=changed)
 
 
 async def save(connection: AsyncConnection, records: Iterable[Exchange]) -> None:

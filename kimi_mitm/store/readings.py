@@ -12,8 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kimi_mitm.records import Reading
 from kimi_mitm.render import instant
-from kimi_mitm.store.dialect import insert
-from kimi_mitm.store.exchanges import upsert
+from kimi_mitm.store.dialect import insert_new, upsert
 from kimi_mitm.store.tables import readings
 from kimi_mitm.store.writer import Change
 
@@ -35,7 +34,7 @@ def waiting(reading: Reading) -> Change:
     row = _row(None, reading, _WAITING)
 
     async def change(connection: AsyncConnection) -> None:
-        await connection.execute(insert(connection, readings).on_conflict_do_nothing(), [row])
+        await connection.execute(insert_new(connection, readings), [row])
 
     return change
 

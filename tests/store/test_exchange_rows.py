@@ -19,6 +19,7 @@ from kimi_mitm.records import Composition, EstimateKind, Exchange, Operation, Pr
 from kimi_mitm.store import exchanges as rows
 from kimi_mitm.store import tables
 from kimi_mitm.store.database import connect
+from kimi_mitm.store.dialect import upsert
 from kimi_mitm.store.exchanges import BadCursor, Wanted
 from kimi_mitm.store.rows import row_of
 
@@ -196,7 +197,7 @@ def test_writing_over_is_spelt_the_same_for_postgresql() -> None:
         (tables.log_offsets, "path"),
         (tables.facts, "name"),
     ):
-        statement = rows.upsert(Connection(), table, key)  # type: ignore[arg-type]
+        statement = upsert(Connection(), table, key)  # type: ignore[arg-type]
         compiled = str(statement.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
         assert f"ON CONFLICT ({key}) DO UPDATE SET" in compiled
         assert "seq =" not in compiled.partition("DO UPDATE")[2]
