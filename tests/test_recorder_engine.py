@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
 import sys
+import zlib
 
 import pytest
 from rig.bodies import CHAT_URL, chat, chat_answer, chat_events
@@ -296,3 +298,67 @@ async def test_no_credential_is_written_anywhere(authority, confdir, upstream, t
     ]
     assert leaks == []
     assert all("proxy-authorization" not in call.headers for call in upstream.calls)
+
+
+async def test_bodies_that_are_hard_to_read_cost_nobody_anything(live, upstream, tmp_path, caplog):
+    """Large, deep, long, damaged and absurd ones, one after the other, through one engine."""
+    caplog.set_level(logging.WARNING)
+    events = [*chat_events(20_000)]
+    message = '{"model":"gpt-4o-mini","messages":[{"role":"user","content":%s}]}'
+    bodies = {
+        "five megabytes": (message % json.dumps("word " * 1_000_000)).encode(),
+        "a million spaces": (message % json.dumps(" " * 1_000_000)).encode(),
+        "one long word": (message % json.dumps("x" * 1_000_000)).encode(),
+        "deep": (message % ("[" * 100_000 + "]" * 100_000)).encode(),
+        "deep and open": (message[:60] + "[" * 100_000).encode(),
+        "no UTF-8": b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"\xff\xfe\xed\xa0\x80"}]}',
+        "numbers": message.replace("%s", "1e999999,-0,NaN," + "9" * 10_000).encode(),
+        "not JSON": b"\x00" * 10_000,
+        "a bomb": zlib.compress(b" " * 50_000_000),
+        "nothing": b"",
+        "many events": json.dumps(chat("stream", stream=True)).encode(),
+    }
+
+    async def handler(call):
+        if b'"stream"' in call.body:
+            await call.head(200, {"content-type": "text/event-stream"})
+            for start in range(0, len(events), 100):
+                await call.piece(b"".join(events[start : start + 100]))
+            await call.end()
+        else:
+            await call.answer(chat_answer())
+
+    upstream.handler = handler
+    async with live() as running, running.client() as client:
+        await running.addon.hears(link.Ready)
+        pid = running.addon.child.pid
+        for name, body in bodies.items():
+            headers = {"content-encoding": "deflate"} if name == "a bomb" else {}
+            answer = await client.post(CHAT_URL, content=body, headers=headers)
+            expected = b"".join(events) if name == "many events" else chat_answer()
+            assert answer.content == expected, name
+        await running.addon.hears(link.Note, len(bodies), settled=True)
+        assert running.addon.child.pid == pid
+
+    assert [call.body for call in upstream.calls] == list(bodies.values())
+    found = rows(tmp_path / "kimi.db")
+    assert len(found) == len(bodies)
+    assert {row["output_tokens"] for row in found} == {3, 20_000}
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("kimi")] == []
+
+
+async def test_a_control_port_in_use_is_said_and_nothing_else_happens(live, upstream, tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+
+    async def handler(call):
+        await call.answer(chat_answer())
+
+    upstream.handler = handler
+    async with live(kimi_control=f"127.0.0.1:{upstream.port}") as running, running.client() as client:
+        await running.addon.hears(link.Word)
+        await client.post(CHAT_URL, json=chat())
+        await running.addon.hears(link.Note, settled=True)
+
+    (said,) = [r.getMessage() for r in caplog.records if r.name.startswith("kimi")]
+    assert str(upstream.port) in said
+    assert len(rows(tmp_path / "kimi.db")) == 1
