@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "setup": "setup:setup",
     "ca": "ca:app",
     "doctor": "doctor:doctor",
+    "top": "top:top",
     "stats": "stats:stats",
     "sessions": "sessions:app",
     "export": "export:export",
