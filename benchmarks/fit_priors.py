@@ -29,35 +29,40 @@ GENERAL: dict[str, tuple[float, float]] = {
     "n_schema_fields": (0, 4), "any_schema": (20, 60), "const": (4, 12), "n_user": (4, 3), "n_assistant": (3, 3),
     "n_system": (3, 3), "any_system": (0, 5), "n_call": (8, 8), "n_result": (6, 8), "n_parallel": (0, 6),
     "any_call": (0, 8), "digits": (0.1, 0.3), "wide": (0, 0.2), "blanks": (0, 0.1), "marks": (0, 0.08),
-    "capitals": (0, 0.03), "any_tools": (80, 200), "tools_and_system": (0, 10), "required": (0, 12),
-    "forced": (0, 20), "no_tools": (0, 40), "dropped_tools": (0, 0.5), "no_parallel": (0, 10), "empty_tools": (0, 6),
+    "capitals": (0, 0.03), "any_tools": (80, 200), "tools_and_system": (0, 10), "required": (0, 30),
+    "forced": (0, 20), "no_tools": (0, 40), "dropped_tools": (0, 0.5), "no_parallel": (0, 60), "empty_tools": (0, 6),
     "thinking": (5, 20), "adaptive": (5, 15), "no_thinking": (0, 6), "json_mode": (0, 15), "any_cited": (0, 250),
-    "n_cited": (0, 40), "image": (1, 0.3), "n_image": (0, 30), "pages": (1, 0.5), "n_pages": (0, 250), "n_file": (30, 60),
+    "n_cited": (0, 40), "image": (1, 0.3), "n_image": (0, 12), "pages": (1, 0.5), "n_pages": (0, 250), "n_file": (30, 60),
     "audio": (1, 0.4), "video": (1, 0.4), "thought": (0.9, 0.3), "opaque": (0.8, 0.4), "n_thought": (0, 15),
     "old_thought": (0.1, 0.3), "old_opaque": (0, 0.15), "n_old_thought": (0, 6),
     "call_opaque": (0.8, 0.4), "old_call_opaque": (0.2, 0.3),
 }  # fmt: skip
 LOOSE = {name: Normal(*values) for name, values in GENERAL.items()}
+# Constants that providers add are anybody's guess until there are rows.
+WIDE = {"const": 200.0, "any_tools": 400.0, "any_schema": 200.0, "thinking": 100.0, "any_cited": 400.0}
+FITTED = {name: Normal(normal.mean, WIDE.get(name, normal.sd)) for name, normal in LOOSE.items()}
 # How far one model may differ from its group's figures, as a share of the general spread.
 SPREAD = 0.35
-# The same for what is known of a format.
-KNOWN = 0.2
+# The same for what is known of a format, and at most so many tokens.
+KNOWN, KNOWN_MOST = 0.2, 5.0
 REPEATS = 3
 
 
 def family_prior(name: str) -> str:
     """Groups of one family share its figures: `gpt-5/chat` and `gpt-4/chat` are `gpt`."""
-    return (
-        name.split("/")[0].rsplit("-", 1)[0]
-        if name[:3] in ("gpt", "cla", "gem", "com")
-        else name.split("/")[0]
-    )
+    alone = name == "gpt-oss" or name.startswith("plain")
+    return name if alone else name.split("/")[0].split("-")[0]
+
+
+def known_spread(name: str) -> float:
+    """How far one model may differ from what is known."""
+    return float(f"{min(KNOWN * LOOSE[name].sd, KNOWN_MOST):.2g}")
 
 
 def fitted(rows: list[regression.Row], prior: dict[str, Normal], exact: bool) -> dict[str, Normal]:
     """Posterior mean and spread of each weight."""
     floor, share = (0.3, 0.002) if exact else (1.0, 0.006)
-    weights = regression.fit(rows, prior, floor=floor, share=share, decay=1.0)
+    weights = regression.fit(rows, prior, floor=floor, share=share, decay=1.0, loyal=True)
     spread = regression.spreads(rows, prior, weights, floor=floor, share=share)
     return {name: Normal(weights[name], spread[name]) for name in weights}
 
@@ -97,26 +102,26 @@ def fit_all(by_group: dict[str, list[regression.Row]]) -> dict[str, dict[str, li
     for name, rows in by_group.items():
         families[family_prior(name)] += rows
     found: dict[str, dict[str, list[float]]] = {}
-    family_fits = {name: fitted(rows, LOOSE, False) for name, rows in families.items()}
+    family_fits = {name: fitted(rows, FITTED, False) for name, rows in families.items()}
     for group in groups():
         own = by_group.get(group.name, [])
         family = family_fits.get(family_prior(group.name), {})
         start = {
-            name: Normal(family[name].mean, sqrt(family[name].sd ** 2 + (0.5 * loose.sd) ** 2))
+            name: Normal(family[name].mean, sqrt(family[name].sd ** 2 + (0.5 * wide.sd) ** 2))
             if name in family
-            else loose
-            for name, loose in LOOSE.items()
+            else wide
+            for name, wide in FITTED.items()
         }
-        start |= {name: Normal(value, KNOWN * LOOSE[name].sd) for name, value in group.known.items()}
+        start |= {name: Normal(value, known_spread(name)) for name, value in group.known.items()}
         posterior = fitted(own, start, group.exact) if own else {}
         shipped = {}
         for name, loose in LOOSE.items():
             value = posterior.get(name) or (start[name] if name in family or name in group.known else None)
             if value is not None:
                 sd = sqrt(value.sd**2 + (SPREAD * loose.sd) ** 2)
-                known = group.exact and name in group.known
+                known = name in group.known
                 mean = group.known[name] if known else round(value.mean, 4)
-                shipped[name] = [mean, KNOWN * loose.sd if known else float(f"{sd:.2g}")]
+                shipped[name] = [mean, known_spread(name) if known else float(f"{sd:.2g}")]
         found[group.name] = shipped
     return found
 

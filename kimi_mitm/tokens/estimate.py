@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from kimi_mitm.records import Answer, Composition, Estimate, EstimateKind, Usage
 from kimi_mitm.tokens import learner, tokenizer
 from kimi_mitm.tokens.composition import compose
-from kimi_mitm.tokens.features import INDEX, Counted
+from kimi_mitm.tokens.features import INDEX, Medium
 from kimi_mitm.tokens.groups import Group, group_of
 from kimi_mitm.tokens.models import Models, Weighing
 from kimi_mitm.tokens.reading import Cache, Call, Observed, Reader
@@ -82,12 +82,12 @@ class Estimator:
         observed = self._reader.read(call)
         weighing = self._models.weighing(observed.group, call)
         x = observed.regressors()
-        tokens = self._with_media(weighing, observed.counted, dot(weighing.weights, x))
+        tokens = _predicted(weighing, x, observed.counted.media)
         static = round(dot(weighing.known, x)) if observed.group.exact and x.keys() <= _TEXT_ONLY else None
         if static is not None and weighing.model.exact_holds:
             tokens = float(static)
         elif anchor := self._anchors.find(weighing.key, observed):
-            tokens += _ANCHOR * (anchor.tokens - dot(weighing.weights, anchor.x))
+            tokens += _ANCHOR * (anchor.tokens - _predicted(weighing, anchor.x, anchor.media))
         context = self._contexts.get(call.previous_response_id) if call.previous_response_id else None
         if context is not None:
             tokens += context - self._head_tokens(weighing, observed)
@@ -181,13 +181,6 @@ class Estimator:
         """What a continued response has counted already: the tools, the instructions, the constant."""
         return dot(weighing.weights, observed.regressors(observed.beside))
 
-    def _with_media(self, weighing: Weighing, counted: Counted, tokens: float) -> float:
-        """The prediction with what each known picture or document turned out to cost."""
-        for medium in counted.media:
-            if (known := weighing.model.media.get(medium.digest)) is not None:
-                tokens += known - dot(weighing.weights, dict(medium.costs))
-        return tokens
-
     def _learn_media(
         self, weighing: Weighing, observed: Observed, x: Mapping[str, float], tokens: int
     ) -> None:
@@ -223,6 +216,15 @@ class Estimator:
 
     def _group(self, call: Call) -> Group:
         return group_of(call.family, call.model or "", call.wire_format, call.place, "openai_chat")
+
+
+def _predicted(weighing: Weighing, x: Mapping[str, float], media: tuple[Medium, ...]) -> float:
+    """What the weights say, with what each known picture or document turned out to cost."""
+    tokens = dot(weighing.weights, x)
+    for medium in media:
+        if (known := weighing.model.media.get(medium.digest)) is not None:
+            tokens += known - dot(weighing.weights, dict(medium.costs))
+    return tokens
 
 
 def _plain(observed: Observed) -> int:

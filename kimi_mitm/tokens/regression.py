@@ -53,17 +53,18 @@ def fit(
     floor: float = 1.0,
     share: float = 0.006,
     decay: float = 0.99,
+    loyal: bool = False,
     start: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Weights of the regressors that occur in the rows; the newest row is the last, older ones weigh less.
 
     With `start` (weights that already fit all rows but the last), few passes are made where the last row
-    agrees with them.
+    agrees with them. With `loyal` the priors are normal ones: no weight may jump away from its own.
     """
     names = sorted({name for row in rows for name in row.x if name in prior})
     if not names:
         return {}
-    problem = _Problem(rows, names, [prior[name] for name in names], floor, share, decay)
+    problem = _Problem(rows, names, [prior[name] for name in names], floor, share, decay, loyal)
     weights = [(start or {}).get(name, prior[name].mean) for name in names]
     errors = problem.errors(weights)
     strange = [e * e / v for e, v in zip(errors, problem.variances, strict=True)]
@@ -99,9 +100,11 @@ class _Problem:
         floor: float,
         share: float,
         decay: float,
+        loyal: bool,
     ) -> None:
         place = {name: i for i, name in enumerate(names)}
         self.priors = priors
+        self.loyal = loyal
         self.ys = [row.y for row in rows]
         self.cells = [[(place[name], v) for name, v in row.x.items() if name in place] for row in rows]
         self.variances = [noise(y, floor, share) ** 2 for y in self.ys]
@@ -120,11 +123,16 @@ class _Problem:
             age * (FREEDOM + 1) / (FREEDOM * v * wide + e * e)
             for age, e, v in zip(self.ages, errors, self.variances, strict=True)
         ]
-        holds = [
+        means = [prior.mean for prior in self.priors]
+        return _solve(self.cells, self.ys, pulls, means, self._holds(weights, wide))
+
+    def _holds(self, weights: Sequence[float], wide: float) -> list[float]:
+        if self.loyal:
+            return [1 / prior.sd**2 for prior in self.priors]
+        return [
             (PRIOR_FREEDOM + 1) / (PRIOR_FREEDOM * prior.sd**2 * wide + (weight - prior.mean) ** 2)
             for prior, weight in zip(self.priors, weights, strict=True)
         ]
-        return _solve(self.cells, self.ys, pulls, [prior.mean for prior in self.priors], holds)
 
 
 def _solve(

@@ -60,6 +60,8 @@ def settings_of(pieces: Iterable[Slice]) -> frozenset[str]:
         doc = decode(piece.raw)
         if piece.key in ("tool_choice", "function_call", "toolConfig", "tool_config"):
             found |= _tool_choice(doc)
+            if isinstance(doc, dict) and doc.get("disable_parallel_tool_use") is True:
+                found.add("no_parallel")
         elif piece.key == "parallel_tool_calls" and doc is False:
             found.add("no_parallel")
         elif piece.key in ("thinking", "enable_thinking", "reasoning", "additionalModelRequestFields"):

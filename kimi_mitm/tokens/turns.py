@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kimi_mitm.tokens.features import Medium
 from kimi_mitm.tokens.reading import Cache, Observed
 
 NOISE_SHARE = 0.7
@@ -80,9 +81,10 @@ class Conversations:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A prompt that was answered: what was counted of it, and the tokens reported."""
+    """A prompt that was answered: its regressors and media, and the tokens reported."""
 
     x: Mapping[str, float]
+    media: tuple[Medium, ...]
     tokens: int
 
 
@@ -95,7 +97,7 @@ class Anchors:
     def keep(self, model: str, observed: Observed, x: Mapping[str, float], tokens: int) -> None:
         """Remembers an answered prompt."""
         if observed.chain:
-            self._kept[(model, observed.head, observed.chain[-1])] = Anchor(x, tokens)
+            self._kept[(model, observed.head, observed.chain[-1])] = Anchor(x, observed.counted.media, tokens)
 
     def find(self, model: str, observed: Observed) -> Anchor | None:
         """The longest answered prompt that this one begins with, under the same tools and settings."""

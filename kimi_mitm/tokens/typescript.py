@@ -43,6 +43,8 @@ def reduced_schema(doc: Any, depth: int = 0) -> Any:
 def _function(tool: dict[str, Any]) -> Iterator[str]:
     name = compact(tool.get("name", ""))
     yield from _comment(compact(tool.get("description") or "").strip())
+    if isinstance(tool.get("format"), dict):  # a custom tool: its grammar stands in the place of fields
+        yield from _comment(compact(tool["format"]))
     parameters = tool.get("parameters")
     if not isinstance(parameters, dict) or not _fields(parameters):
         yield f"type {name} = () => any;"
