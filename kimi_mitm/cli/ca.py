@@ -46,7 +46,10 @@ def export(
     confdir: Confdir = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
-    """Copy the CA certificate (never its key) to a file."""
+    """Copy the CA certificate to a file.
+
+    Never its key.
+    """
     [pem, *_] = bundles.certificates(_certificate(confdir).read_bytes())
     content = ssl.PEM_cert_to_DER_cert(pem.decode()) if to.suffix.lower() in _DER else pem + b"\n"
     try:
@@ -64,7 +67,9 @@ def trust_(
     undo: Annotated[bool, typer.Option("--undo", help="Take the trust back.")] = False,
     confdir: Confdir = None,
 ) -> None:
-    """Make this system trust the CA: shows what that takes, and runs it with --yes only.
+    """Make this system trust the CA.
+
+    Shows what that takes, and runs it with --yes only.
 
     `run` and `env` need none of it. Whoever has the CA's key can then read this system's traffic.
     """

@@ -9,7 +9,10 @@ from kimi_mitm.cli.common import fail
 
 
 def config() -> None:
-    """Show where your own table (model → provider) is, and what it says."""
+    """Show your own table of models.
+
+    Where the file is, and which provider it names for which model.
+    """
     try:
         table = user_config.providers()
     except user_config.ConfigError as e:

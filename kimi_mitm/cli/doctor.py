@@ -37,7 +37,10 @@ def doctor(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Look for what keeps traffic from being seen; exit code 1 when something is wrong."""
+    """Find what keeps traffic from being seen.
+
+    One line each, with what mends it; exit code 1 when something is wrong.
+    """
     examined = Examination(db, port, _address(control), home or Path.home())
     faults = 0
     console = Console(highlight=False, soft_wrap=True)

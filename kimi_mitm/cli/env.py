@@ -33,7 +33,10 @@ def env(
         str | None, typer.Option(help="Whose traffic it is.", show_default="you, as the system names you")
     ] = None,
 ) -> None:
-    """Print the variables that point a client at the proxy, for your shell to take over."""
+    """Print variables that lead to the proxy.
+
+    Your shell takes them over: eval "$(kimi-mitm env)".
+    """
     wanted = _client(client) if client else None
     proxy = proxies.find() or DEFAULT
     if proxy is DEFAULT:

@@ -33,10 +33,11 @@ def export(
     form: Annotated[Form, typer.Option("--format", help="One JSON object a line, or CSV.")] = Form.JSONL,
     session: Annotated[str | None, typer.Option(help="Only this session's.")] = None,
     provider: Annotated[str | None, typer.Option(help="Only this provider's.")] = None,
+    user: Annotated[str | None, typer.Option(help="Only this user's.")] = None,
     since: Since = None,
 ) -> None:
-    """Write recorded exchanges to standard output, oldest first."""
-    wanted = Wanted(session=session, provider=provider, since=moment(since))
+    """Write recorded exchanges, oldest first."""
+    wanted = Wanted(session=session, provider=provider, user=user, since=moment(since))
     try:
         asyncio.run(_export(db, form, wanted))
         sys.stdout.flush()

@@ -43,7 +43,10 @@ Home = Annotated[
 
 
 def import_logs(names: Names = None, db: Database = None, since: Since = None, home: Home = None) -> None:
-    """Read what the clients' logs already hold; reading it again changes nothing."""
+    """Read what the clients' logs already hold.
+
+    Reading it again changes nothing.
+    """
     try:
         sources = select(tuple(names or ("auto",)))
     except ValueError as e:
@@ -94,7 +97,10 @@ def check(
     since: Since = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a client.")] = False,
 ) -> None:
-    """Compare log and wire, per client: joined, missing on either side, figures that differ."""
+    """Compare log and wire, per client.
+
+    Joined, missing on either side, figures that differ.
+    """
     found = asyncio.run(_check(db, moment(since)))
     if json:
         for one in found:

@@ -43,7 +43,10 @@ def run(
     ] = None,
     own: Annotated[bool, typer.Option("--own-proxy", help="Start a proxy even if one is running.")] = False,
 ) -> None:
-    """Run a command with its LLM traffic watched; everything else about it stays as it is."""
+    """Run a command with its LLM traffic watched.
+
+    Everything else about it stays as it is: its terminal, its signals, its exit code.
+    """
     this = Run(command, user or user_name(), one_shot=one_shot, quiet=quiet)
     code = this.run(proxy_arg or [], own=own or bool(proxy_arg))
     raise typer.Exit(terminal.end_like(code))

@@ -23,7 +23,6 @@ from kimi_mitm.store import sessions as session_rows
 from kimi_mitm.store.exchanges import Wanted
 
 app = typer.Typer(
-    help="The recorded sessions, and what happened in them.",
     rich_markup_mode=None,
     invoke_without_command=True,
 )
@@ -47,7 +46,10 @@ def sessions(
     limit: Limit = 50,
     json: Json = False,
 ) -> None:
-    """The recorded sessions, most recently active first; `sessions show ID` for one."""
+    """List recorded sessions, or show one.
+
+    Most recently active first; `sessions show ID` for one.
+    """
     if context.invoked_subcommand is None:
         list_(db, since, user, status, provider, limit, json)
 
@@ -62,7 +64,7 @@ def list_(
     limit: Limit = 50,
     json: Json = False,
 ) -> None:
-    """The same list."""
+    """List sessions."""
     found, current = asyncio.run(_list(db, moment(since), user, status, provider, limit))
     if json:
         for session in found:
@@ -80,7 +82,7 @@ def show(
     db: Database = None,
     json: Json = False,
 ) -> None:
-    """One session: its figures, and its exchanges oldest first."""
+    """Show one session with its exchanges."""
     session, records, current = asyncio.run(_show(db, session_id))
     if json:
         told = {

@@ -61,7 +61,10 @@ def setup(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take it back; later edits of yours stay.")] = False,
 ) -> None:
-    """Write the proxy into an IDE's settings: shows the difference first, and asks."""
+    """Write the proxy into an IDE's settings.
+
+    The difference is shown first, and you are asked.
+    """
     kind = KINDS[what]
     found = [Edited(path) for path in dict.fromkeys(file or kind.files())]
     if undo:

@@ -43,7 +43,10 @@ def stats(
     user: Annotated[str | None, typer.Option(help="Only this user's.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Tokens, cost, and how far estimates were from what providers reported: in all, by model, by day."""
+    """Add up tokens, cost and estimates' errors.
+
+    By model and by day. Errors are of the estimated against the reported prompt.
+    """
     wanted = Wanted(session=session, provider=provider, user=user, since=moment(since))
     report = asyncio.run(_read(db, wanted))
     if json:

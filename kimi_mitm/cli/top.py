@@ -45,7 +45,10 @@ def top(
     ] = "",
     once: Annotated[bool, typer.Option("--once", help="Print it once, and end.")] = False,
 ) -> None:
-    """Sessions, last exchanges, context fill and cost, live; q ends it."""
+    """Watch sessions and exchanges live.
+
+    With context fill and cost; q ends it. Where the output is no terminal, it is printed once.
+    """
     board = Board(_where(control))
     screen = Screen(board, token)
     if once or not sys.stdout.isatty():

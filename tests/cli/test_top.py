@@ -257,9 +257,8 @@ async def test_q_ends_it_and_the_terminal_is_as_before(site: Site, tmp_path: Pat
     def look() -> None:
         with contextlib.suppress(OSError):
             shown.extend(os.read(master, 65536))
-        if "payments" in _plain(shown) or "claude-code" in _plain(shown):
-            if not seen.done():
-                seen.set_result(None)
+        if ("payments" in _plain(shown) or "claude-code" in _plain(shown)) and not seen.done():
+            seen.set_result(None)
 
     asyncio.get_running_loop().add_reader(master, look)
     try:
