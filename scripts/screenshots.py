@@ -1,4 +1,5 @@
-"""Takes the screenshots for `docs/`: the control page on a fake engine, mitmweb on the sample flows.
+"""Takes the screenshots for `docs/`: the control page and `kimi-mitm top` on a fake engine, mitmweb on the
+sample flows.
 Needs Chromium, and a font with emoji for mitmweb's markers.
 
 python scripts/screenshots.py [folder]
@@ -7,9 +8,11 @@ python scripts/screenshots.py [folder]
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,8 +21,20 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser"), str(ROOT / "tests" /
 from fake_service import FakeService  # noqa: E402
 from page_site import ARGUMENTS, Site, chromium  # noqa: E402
 from playwright.async_api import Browser, async_playwright  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.terminal_theme import MONOKAI  # noqa: E402
 from scene import Scene  # noqa: E402
 from web_site import mitmweb  # noqa: E402
+
+from kimi_mitm.cli.top import Screen  # noqa: E402
+from kimi_mitm.cli.top_board import Board  # noqa: E402
+from kimi_mitm.cli.top_drawing import draw  # noqa: E402
+
+TERMINAL = (
+    '<body style="margin:0"><pre id="terminal" style="display:inline-block; margin:0; padding:14px 18px; '
+    "background:{background}; color:{foreground}; font:14px/1.35 'DejaVu Sans Mono',monospace\">"
+    '<code style="font-family:inherit">{code}</code></pre></body>'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,22 @@ async def take_mitmweb(browser: Browser, folder: Path) -> None:
                 print(folder / f"{name}.png")
 
 
+async def take_top(browser: Browser, site: Site, folder: Path) -> None:
+    """Draws `kimi-mitm top` as a terminal of 110 by 32 would, and writes the picture."""
+    console = Console(width=110, height=32, record=True, file=io.StringIO(), color_system="truecolor")
+    shown = Board(site.url.removeprefix("http://").rstrip("/"))
+    if not await Screen(shown, "").once():
+        raise SystemExit(f"top: {shown.problem}")
+    shown.where = "127.0.0.1:8082"
+    console.print(draw(shown, datetime.now(UTC), 32, hint="q quits"))
+    terminal = console.export_html(theme=MONOKAI, inline_styles=True, code_format=TERMINAL)
+    page = await browser.new_page(viewport={"width": 1200, "height": 800}, device_scale_factor=1)
+    await page.set_content(terminal)
+    await page.locator("#terminal").screenshot(path=folder / "top.png")
+    print(folder / "top.png")
+    await page.close()
+
+
 async def main(folder: Path) -> None:
     """Serves the scene and takes every picture."""
     service = FakeService(live_clock=True)
@@ -96,6 +127,7 @@ async def main(folder: Path) -> None:
         for shot in SHOTS:
             await take(browser, site, shot, folder)
             print(folder / f"{shot.name}.png")
+        await take_top(browser, site, folder)
         await take_mitmweb(browser, folder)
         await browser.close()
     await site.down()
