@@ -26,6 +26,7 @@ STOP_LIMIT_S = 15.0
 """The recorder itself takes at most ten for its end."""
 _ANSWER_S = 2.0
 _LOOK_S = 0.05
+_NO_REASON = "Error logged during startup"
 _MITMDUMP = "import sys; from mitmproxy.tools.main import mitmdump; sys.exit(mitmdump())"
 
 
@@ -165,7 +166,9 @@ class OwnProxy:
     def _why(self, what: str) -> str:
         lines = [line for line in self.complaints() if not line.startswith(("File ", "Traceback", "^"))]
         telling = [line for line in lines if re.search(r"error|kimi|can't|cannot|must", line, re.IGNORECASE)]
-        said = (telling or lines or [""])[0]
+        said = next(
+            (line for line in telling if not line.startswith(_NO_REASON)), (telling or lines or [""])[0]
+        )
         return f"{what} ({said[:300]})" if said else what
 
 
