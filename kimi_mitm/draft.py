@@ -190,14 +190,14 @@ def readings(draft: Draft, estimator_output: int | None) -> list[Reading]:
         "model": exchange.model,
     }
     found: list[Reading] = []
-    if not draft.request.generates:
+    answer = draft.answer
+    if not draft.request.generates and not _is_nothing(answer):
         return found
-    if exchange.estimated_input_tokens is not None and exchange.error is None:
+    if draft.request.generates and exchange.estimated_input_tokens is not None and exchange.error is None:
         guess = Usage(input_tokens=exchange.estimated_input_tokens, output_tokens=estimator_output)
         found.append(
             Reading(source=Source.PROXY, reported=False, key=f"proxy:{exchange.id}", usage=guess, **common)
         )
-    answer = draft.answer
     if answer is not None and answer.usage:
         found.append(
             Reading(
@@ -205,6 +205,12 @@ def readings(draft: Draft, estimator_output: int | None) -> list[Reading]:
             )
         )
     return found
+
+
+def _is_nothing(answer: Answer | None) -> bool:
+    """A warm-up's report counts only when it says that nothing was read or generated."""
+    usage = answer.usage if answer else Usage()
+    return bool(usage) and not usage.input_tokens and not usage.output_tokens
 
 
 def _request(format: Format | None, body: bytes | None, opened: link.Opened) -> Request:

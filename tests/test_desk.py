@@ -227,7 +227,7 @@ async def test_each_turn_of_a_socket_is_an_exchange_and_a_warm_up_is_no_answer(t
         records = await rig.records()
 
     assert [(r.response_id, r.input_tokens, r.transport) for r in records] == [
-        ("r0", None, "websocket"),
+        ("r0", 0, "websocket"),
         ("r1", 90, "websocket"),
     ]
     assert [(r.operation, r.side) for r in records] == [(Operation.OTHER, True), (Operation.CHAT, False)]

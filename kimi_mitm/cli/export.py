@@ -51,7 +51,9 @@ async def _export(db: str | None, form: Form, wanted: Wanted) -> None:
     hidden = not console.is_terminal or sys.stdout.isatty()
     async with database(db) as engine:
         total = 0 if hidden else await exchanges.count(engine, wanted)
-        with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        with Progress(
+            *columns, console=console, transient=True, disable=hidden, redirect_stdout=False
+        ) as progress:
             task = progress.add_task("exporting", total=total)
             write: Callable[[Exchange], object] = _csv_writer() if form is Form.CSV else _write_json
             async for exchange in exchanges.stream(engine, wanted):

@@ -73,7 +73,9 @@ async def _import(
     try:
         await keeper.open(datetime.now(UTC))
         await desk.open(since=since or datetime.fromtimestamp(0, UTC))
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        with Progress(
+            *columns, console=Console(stderr=True), transient=True, redirect_stdout=False
+        ) as progress:
             task = progress.add_task("reading logs", total=None)
 
             def told(state: history.Progress) -> None:
