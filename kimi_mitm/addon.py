@@ -108,7 +108,7 @@ class KimiMitm(Hooks):
     def _be_found(self, settings: Settings) -> None:
         if ctx.options.server and not self.offline:
             self._file = RunningFile(ctx.master, settings)
-            self._file.opened(None)
+            self._file.started()
 
     @guarded
     def _tidy_up(self, settings: Settings) -> None:

@@ -36,9 +36,9 @@ _EXPLICIT = ("regular", "upstream")
 
 class RunningProxy(msgspec.Struct, frozen=True, kw_only=True):
     """One proxy. `process` as `owner` names it; `proxy` is an address that a client here can connect to,
-    None when it has no mode of that kind; `control` is None while the control endpoint is off or not up
-    yet; `db` is None when naming it would tell a password; `asks` is True when it wants credentials;
-    `upstream` is the proxy that it goes on to, as `host:port`."""
+    None when it has no mode of that kind. `control` is None while the control endpoint is off or not up
+    yet; `settled` says whether that is known. `db` is None when naming it would tell a password; `asks` is
+    True when it wants credentials; `upstream` is the proxy that it goes on to, as `host:port`."""
 
     process: str
     proxy: tuple[str, int] | None = None
@@ -47,6 +47,7 @@ class RunningProxy(msgspec.Struct, frozen=True, kw_only=True):
     db: str | None = None
     asks: bool = False
     upstream: str | None = None
+    settled: bool = False
     version: str = __version__
 
 
@@ -97,10 +98,17 @@ class RunningFile:
         self._work: asyncio.Task[None] | None = None
         self._said = False
 
+    def started(self) -> None:
+        """The proxy listens."""
+        self._write_soon()
+
     def opened(self, control: tuple[str, int] | None) -> None:
         """The control endpoint listens there now; None: it doesn't."""
         reachable = (reachable_host(control[0]), control[1]) if control else None
-        self._proxy = msgspec.structs.replace(self._proxy, control=reachable)
+        self._proxy = msgspec.structs.replace(self._proxy, control=reachable, settled=True)
+        self._write_soon()
+
+    def _write_soon(self) -> None:
         self._work = asyncio.create_task(self._write(self._work), name="kimi running file")
 
     async def close(self) -> None:

@@ -83,18 +83,14 @@ async def test_the_recorder_tells_of_itself_and_of_its_control_endpoint(
     monkeypatch.setenv("KIMI_RUNNING_FILE", str(place))
     file = RunningFile(master(("::", 8080, 0, 0), ("0.0.0.0", 8080)), Settings(db="/d/kimi.db"))
 
-    file.opened(None)
+    file.started()
     file.opened(("0.0.0.0", 8082))
     await file._write(file._work)
 
     found = running_file.read(place)
     assert found is not None
-    assert (found.proxy, found.control, found.db, found.asks) == (
-        ("127.0.0.1", 8080),
-        ("127.0.0.1", 8082),
-        "/d/kimi.db",
-        False,
-    )
+    assert (found.proxy, found.control, found.settled) == (("127.0.0.1", 8080), ("127.0.0.1", 8082), True)
+    assert (found.db, found.asks) == ("/d/kimi.db", False)
     await file.close()
     assert not place.exists()
 
@@ -107,7 +103,7 @@ async def test_a_password_in_the_databases_url_is_not_told(
     settings = Settings(db="postgresql://me:secret@host/db")
     file = RunningFile(master(("127.0.0.1", 8080), proxyauth="any"), settings)
 
-    file.opened(None)
+    file.started()
     await file._write(file._work)
 
     assert b"secret" not in place.read_bytes()
@@ -121,7 +117,7 @@ async def test_a_mode_that_no_client_is_pointed_at_is_not_told(
     monkeypatch.setenv("KIMI_RUNNING_FILE", str(place))
     file = RunningFile(master(("127.0.0.1", 8080), mode="reverse"), Settings(db="d"))
 
-    file.opened(None)
+    file.started()
     await file._write(file._work)
 
     found = running_file.read(place)
@@ -136,8 +132,8 @@ async def test_a_place_that_cannot_be_written_is_said_once(
     monkeypatch.setenv("KIMI_RUNNING_FILE", str(tmp_path / "file" / "running.json"))
     file = RunningFile(master(("127.0.0.1", 8080)), Settings(db="d"))
 
-    file.opened(None)
-    file.opened(None)
+    file.started()
+    file.started()
     await file.close()
 
     assert [r.levelname for r in caplog.records] == ["WARNING"]

@@ -92,7 +92,7 @@ class Run:
         finally:
             if started is not None:
                 started.stop()
-        self._summarise(proxy, complaints)
+        self._summarise(proxy, started, complaints)
         return code
 
     def _joined(self, given: dict[str, str]) -> RunningProxy | None:
@@ -132,8 +132,10 @@ class Run:
             code = terminal.Client(self.attempt.argv, environment).run()
         return code
 
-    def _summarise(self, proxy: RunningProxy | None, complaints: Sequence[str]) -> None:
-        seen = self._seen(proxy) if proxy is not None else []
+    def _summarise(
+        self, proxy: RunningProxy | None, started: OwnProxy | None, complaints: Sequence[str]
+    ) -> None:
+        seen = self._seen(proxy, started is not None) if proxy is not None else []
         if not self.quiet and proxy is not None:
             for line in complaints[:_WARNINGS_SHOWN]:
                 say(line)
@@ -143,11 +145,12 @@ class Run:
         if self.one_shot and real:
             say(f"session id {real}")
 
-    def _seen(self, proxy: RunningProxy) -> list[Seen] | None:
-        """What was recorded of this run; None when that can't be read."""
-        if proxy.control is not None and proxies.listening(*proxy.control):
+    def _seen(self, proxy: RunningProxy, own: bool) -> list[Seen] | None:
+        """What was recorded of this run; None when that can't be read. `own`: the proxy has ended."""
+        control = None if own else proxies.control_of(proxy, os.environ, recorded.SETTLE_S)
+        if control is not None:
             token = os.environ.get("KIMI_CONTROL_TOKEN", "")
-            found = recorded.of_control(proxy.control, token, self.id, self.started_at)
+            found = recorded.of_control(control, token, self.id, self.started_at)
             if found is not None:
                 return found
         where = proxy.db or os.environ.get("KIMI_DB") or str(data_folder() / "kimi.db")

@@ -57,7 +57,8 @@ def stats(
         out.print(one)
     out.print(_MEANING)
     if unpriced := report.tally.all.unpriced_requests:
-        out.print(f"The price of {unpriced} calls is unknown; they are not part of the cost.")
+        calls = "1 call is" if unpriced == 1 else f"{unpriced} calls is"
+        out.print(f"The price of {calls} unknown; the cost is without them.")
 
 
 async def _read(db: str | None, wanted: Wanted) -> Report:

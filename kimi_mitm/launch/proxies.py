@@ -40,6 +40,21 @@ def find(environment: Mapping[str, str] | None = None) -> RunningProxy | None:
     return found if found is not None and answers(found) else None
 
 
+def control_of(proxy: RunningProxy, environment: Mapping[str, str], limit_s: float) -> tuple[str, int] | None:
+    """The control endpoint of a running proxy, which comes up somewhat after the proxy itself; None when
+    it is off."""
+    end = time.monotonic() + limit_s
+    while True:
+        found = running_file.read(running_file.place(environment))
+        if found is None or found.process != proxy.process:
+            found = proxy
+        if found.control is not None and listening(*found.control):
+            return found.control
+        if found.settled or time.monotonic() > end:
+            return None
+        time.sleep(_LOOK_S)
+
+
 def answers(proxy: RunningProxy) -> bool:
     """Whether a proxy is there: by its control endpoint where it has one, else by its port."""
     if proxy.control is not None:
