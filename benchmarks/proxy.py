@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -254,34 +254,40 @@ async def _until_listening(port: int) -> None:
     raise SystemExit("the proxy did not come up")
 
 
+@contextlib.contextmanager
+def provider(folder: Path) -> Iterator[int]:
+    """A provider of our own, with its certificates in the folder; its port."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    leaf = ca.issue_cert(LLM, OTHER)
+    leaf.private_key_pem.write_to_path(folder / "key.pem")
+    for i, pem in enumerate(leaf.cert_chain_pems):
+        pem.write_to_path(folder / "cert.pem", append=i > 0)
+    port = _free_port()
+    command = [sys.executable, str(HERE / "rig" / "upstream.py"), str(port)]
+    upstream = subprocess.Popen(
+        [*command, str(folder / "cert.pem"), str(folder / "key.pem")], stdout=subprocess.PIPE
+    )
+    try:
+        assert upstream.stdout
+        upstream.stdout.readline()
+        yield port
+    finally:
+        upstream.terminate()
+        upstream.wait(5)
+
+
 async def measure(scenarios: list[str], configs: list[str], rounds: int) -> dict[str, dict[str, list]]:
     found: dict[str, dict[str, list]] = {s: {c: [] for c in configs} for s in scenarios}
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, provider(Path(name)) as port:
         folder = Path(name)
-        ca = trustme.CA()
-        ca.cert_pem.write_to_path(folder / "ca.pem")
-        leaf = ca.issue_cert(LLM, OTHER)
-        leaf.private_key_pem.write_to_path(folder / "key.pem")
-        for i, pem in enumerate(leaf.cert_chain_pems):
-            pem.write_to_path(folder / "cert.pem", append=i > 0)
-        port = _free_port()
-        command = [sys.executable, str(HERE / "rig" / "upstream.py"), str(port)]
-        upstream = subprocess.Popen(
-            [*command, str(folder / "cert.pem"), str(folder / "key.pem")], stdout=subprocess.PIPE
-        )
-        try:
-            assert upstream.stdout
-            upstream.stdout.readline()
-            for r in range(rounds):
-                for scenario in scenarios:
-                    for config in configs if r % 2 == 0 else configs[::-1]:
-                        async with running(config, folder, port, folder / "ca.pem") as proxy:
-                            figures = await SCENARIOS[scenario](proxy)
-                        found[scenario][config].append(figures)
-                        print(f"  {scenario} {config}: {_row(figures)}", file=sys.stderr, flush=True)
-        finally:
-            upstream.terminate()
-            upstream.wait(5)
+        for r in range(rounds):
+            for scenario in scenarios:
+                for config in configs if r % 2 == 0 else configs[::-1]:
+                    async with running(config, folder, port, folder / "ca.pem") as proxy:
+                        figures = await SCENARIOS[scenario](proxy)
+                    found[scenario][config].append(figures)
+                    print(f"  {scenario} {config}: {_row(figures)}", file=sys.stderr, flush=True)
     return found
 
 
