@@ -124,7 +124,7 @@ class Desk:
         return EngineService(self)
 
     async def _open_control(self) -> None:
-        self.door = Door(self._settings, self._service)
+        self.door = Door(self._settings, self._service, self._door_failed)
         if self._settings.offline:
             return
         try:
@@ -132,6 +132,9 @@ class Desk:
         except OSError as e:
             host, port = self._settings.control or ("", 0)
             self.say(f"the control endpoint is off, {host}:{port} can't be had: {e.strerror or e}")
+
+    def _door_failed(self, error: Exception) -> None:
+        self.say(f"the control endpoint can't be served ({place_of(error)})")
 
     async def close(self) -> None:
         """Ends and archives the sessions, writes what waits and lets go."""

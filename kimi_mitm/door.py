@@ -24,12 +24,23 @@ if TYPE_CHECKING:
 _BACKLOG = 512
 
 
-class Door:
-    """One listening address. `address` is where it listens, None when it could not."""
+def _nothing(error: Exception) -> None:
+    return
 
-    def __init__(self, settings: Settings, make_service: Callable[[], Service]) -> None:
+
+class Door:
+    """One listening address. `address` is where it listens, None when it could not; `failed` is told why
+    nobody can be served although the address was taken."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        make_service: Callable[[], Service],
+        failed: Callable[[Exception], object] = _nothing,
+    ) -> None:
         self._settings = settings
         self._make_service = make_service
+        self._failed = failed
         self._socket: socket.socket | None = None
         self._opening: asyncio.Task[None] | None = None
         self._listener: Listener | None = None
@@ -45,22 +56,36 @@ class Door:
         try:
             asyncio.get_running_loop().add_reader(self._socket, self._knocked)
         except NotImplementedError:
-            await self._serve()
+            await self._answer()
 
     async def close(self) -> None:
         """Frees the address; streams that are open end."""
-        if self._socket is not None and self._opening is None and self._listener is None:
-            asyncio.get_running_loop().remove_reader(self._socket)
-            self._socket.close()
+        if self._socket is None:
+            return
         if self._opening is not None:
+            self._opening.cancel()
             await asyncio.wait([self._opening])
+        elif self._listener is None:
+            asyncio.get_running_loop().remove_reader(self._socket)
         if self._listener is not None:
             await self._listener.stop()
+        else:
+            self._socket.close()
 
     def _knocked(self) -> None:
         assert self._socket is not None
         asyncio.get_running_loop().remove_reader(self._socket)
-        self._opening = asyncio.create_task(self._serve(), name="kimi control")
+        self._opening = asyncio.create_task(self._answer(), name="kimi control")
+
+    async def _answer(self) -> None:
+        """Serves; a fault of ours costs the endpoint, not the engine."""
+        try:
+            await self._serve()
+        except Exception as e:
+            self.address = None
+            if self._socket is not None:
+                self._socket.close()
+            self._failed(e)
 
     async def _serve(self) -> None:
         assert self._socket is not None

@@ -11,6 +11,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
+_LONGEST_PID = 10
+"""Digits of a process id on any system (Windows' are of 32 bits)."""
+
 
 @cache
 def this_process() -> str:
@@ -22,7 +25,7 @@ def this_process() -> str:
 def is_gone(owner: str) -> bool:
     """Whether the process of that name has ended. An unreadable name is gone."""
     pid, _, started = owner.partition("@")
-    if not pid.isdecimal():
+    if not pid.isdecimal() or len(pid) > _LONGEST_PID:
         return True
     if not _exists(int(pid)):
         return True
