@@ -102,10 +102,11 @@ def end_like(code: int) -> int:
     if code >= 0:
         return code
     number = -code
-    with contextlib.suppress(OSError, ValueError, ImportError):
+    if sys.platform != "win32":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, ValueError):
         if number != getattr(signal, "SIGKILL", None):
             signal.signal(number, signal.SIG_DFL)
@@ -139,7 +140,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 
 
 def _pass_on(pipe: IO[bytes], watcher: Watcher) -> None:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError), pipe:
         while piece := os.read(pipe.fileno(), 65536):
             watcher.feed(piece)
             sys.stderr.buffer.write(piece)
