@@ -1,10 +1,10 @@
 """Judges the estimates on recorded exchanges, in order: each is predicted before it is learned from.
 
-    python benchmarks/accuracy.py rows.jsonl[.zst] … [--priors FILE] [--json FILE]
+    python benchmarks/accuracy.py rows.jsonl[.zst] … [--priors FILE] [--only SOURCE …] [--json FILE]
 
 Per family: the number of rows, and the median and 90th percentile of the absolute percentage error, by how
-many answers of the same model (at the same place, in the same wire format) came before. Beside it the same for
-the plain count (`o200k`) and for a plain count corrected by a moving average of the ratio (`ewma`).
+many answers of the same model (at the same place, in the same wire format) came before. Beside it the same
+for the plain count (`o200k`), and for a plain count corrected by a moving average of the ratio (`ewma`).
 """
 
 from __future__ import annotations

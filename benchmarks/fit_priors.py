@@ -17,25 +17,27 @@ from pathlib import Path
 
 from rows import load
 
-from kimi_mitm.tokens import regression
+from kimi_mitm.records import Usage
+from kimi_mitm.tokens import Estimator, regression
 from kimi_mitm.tokens.groups import groups
-from kimi_mitm.tokens.reading import Reader
 from kimi_mitm.tokens.regression import Normal
 
 # What is believed before any row: mean and standard deviation, in tokens per unit of the regressor.
 GENERAL: dict[str, tuple[float, float]] = {
-    "text": (1.03, 0.12), "names": (1, 0.5), "call": (1, 0.3), "result": (1.03, 0.15), "tools": (0.9, 0.4),
-    "tool_words": (0.1, 0.4), "n_tools": (6, 15), "n_fields": (1, 5), "schema": (0.6, 0.6), "schema_words": (0, 0.5),
-    "n_schema_fields": (0, 4), "any_schema": (20, 60), "const": (4, 12), "n_user": (4, 3), "n_assistant": (3, 3),
-    "n_system": (3, 3), "any_system": (0, 5), "n_call": (8, 8), "n_result": (6, 8), "n_parallel": (0, 6),
-    "any_call": (0, 8), "digits": (0.1, 0.3), "wide": (0, 0.2), "blanks": (0, 0.1), "marks": (0, 0.08),
+    "text": (1.03, 0.12), "names": (1, 0.5), "call": (1, 0.3), "result": (1.03, 0.15),
+    "tools": (0.9, 0.4), "tool_words": (0.1, 0.4), "n_tools": (6, 15), "n_fields": (1, 5),
+    "schema": (0.6, 0.6), "schema_words": (0, 0.5), "n_schema_fields": (0, 4), "any_schema": (20, 60),
+    "const": (4, 12), "n_user": (4, 3), "n_assistant": (3, 3), "n_system": (3, 3), "any_system": (0, 5),
+    "n_call": (8, 8), "n_result": (6, 8), "n_parallel": (0, 6), "any_call": (0, 8),
+    "digits": (0.1, 0.3), "wide": (0, 0.2), "blanks": (0, 0.1), "marks": (0, 0.08),
     "capitals": (0, 0.03), "any_tools": (80, 200), "tools_and_system": (0, 10), "required": (0, 30),
-    "forced": (0, 20), "no_tools": (0, 40), "dropped_tools": (0, 0.5), "no_parallel": (0, 60), "empty_tools": (0, 6),
-    "thinking": (5, 20), "adaptive": (5, 15), "no_thinking": (0, 6), "json_mode": (0, 15), "any_cited": (0, 250),
-    "n_cited": (0, 40), "image": (1, 0.3), "n_image": (0, 12), "pages": (1, 0.5), "n_pages": (0, 250), "n_file": (30, 60),
-    "audio": (1, 0.4), "video": (1, 0.4), "thought": (0.9, 0.3), "opaque": (0.8, 0.4), "n_thought": (0, 15),
+    "forced": (0, 20), "no_tools": (0, 40), "dropped_tools": (0, 0.5), "no_parallel": (0, 60),
+    "empty_tools": (0, 6), "thinking": (5, 20), "adaptive": (5, 15), "no_thinking": (0, 6),
+    "json_mode": (0, 15), "any_cited": (0, 250), "n_cited": (0, 40), "image": (1, 0.3),
+    "n_image": (0, 12), "pages": (1, 0.5), "n_pages": (0, 250), "n_file": (30, 60), "audio": (1, 0.4),
+    "video": (1, 0.4), "thought": (0.9, 0.3), "opaque": (0.8, 0.4), "n_thought": (0, 15),
     "old_thought": (0.1, 0.3), "old_opaque": (0, 0.15), "n_old_thought": (0, 6),
-    "call_opaque": (0.8, 0.4), "old_call_opaque": (0.2, 0.3),
+    "call_opaque": (0.8, 0.4), "streamed_opaque": (1, 0.3), "old_call_opaque": (0.2, 0.3),
 }  # fmt: skip
 LOOSE = {name: Normal(*values) for name, values in GENERAL.items()}
 # Constants that providers add are anybody's guess until there are rows.
@@ -73,14 +75,17 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[])
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
-    reader = Reader()
+    estimator = Estimator()
     by_group: dict[str, list[regression.Row]] = defaultdict(list)
     seen: Counter[tuple[str, str, int]] = Counter()
     for row in load(options.rows):
         if not row.scored or row.source in options.without:
             continue
-        observed = reader.read(row.call)
-        x = observed.regressors()
+        estimated = estimator.estimate(row.call)
+        estimator.learn(estimated, Usage(input_tokens=row.tokens, reasoning_tokens=row.reasoning))
+        observed, x = estimated.observed, dict(estimated.x)
+        if observed is None:
+            continue
         key = (observed.group.name, json.dumps(x, sort_keys=True), row.tokens)
         seen[key] += 1
         if seen[key] <= REPEATS:

@@ -16,7 +16,8 @@ _OWNERS: Mapping[str, tuple[str, ...]] = {
     "user": ("n_user", "names"),
     "assistant": (
         "n_assistant", "call", "n_call", "n_parallel", "any_call", "thought", "opaque", "n_thought",
-        "old_thought", "old_opaque", "n_old_thought", "call_opaque", "old_call_opaque",
+        "old_thought", "old_opaque", "n_old_thought", "call_opaque",
+        "streamed_opaque", "old_call_opaque",
     ),
     "tool_results": ("result", "n_result"),
     "media": ("image", "n_image", "pages", "n_pages", "n_file", "audio", "video"),

@@ -13,7 +13,7 @@ from kimi_mitm.tokens.groups import Group, group_of
 from kimi_mitm.tokens.models import Models, Weighing
 from kimi_mitm.tokens.reading import Cache, Call, Observed, Reader
 from kimi_mitm.tokens.regression import Row, dot
-from kimi_mitm.tokens.turns import Anchors, Conversations, Exchanged, Turn, turn
+from kimi_mitm.tokens.turns import Anchors, Conversations, Exchanged, Turn, signed, turn, with_reasoning
 
 _ANCHOR = 0.95
 _MEDIA_MOST = 100_000
@@ -82,11 +82,14 @@ class Estimator:
         observed = self._reader.read(call)
         weighing = self._models.weighing(observed.group, call)
         x = observed.regressors()
+        anchor = self._anchors.find(weighing.key, observed)
+        if anchor is not None and any(signed(observed)):
+            x = with_reasoning(x, signed(observed), anchor)
         tokens = _predicted(weighing, x, observed.counted.media)
         static = round(dot(weighing.known, x)) if observed.group.exact and x.keys() <= _TEXT_ONLY else None
         if static is not None and weighing.model.exact_holds:
             tokens = float(static)
-        elif anchor := self._anchors.find(weighing.key, observed):
+        elif anchor is not None:
             tokens += _ANCHOR * (anchor.tokens - _predicted(weighing, anchor.x, anchor.media))
         context = self._contexts.get(call.previous_response_id) if call.previous_response_id else None
         if context is not None:
@@ -174,7 +177,7 @@ class Estimator:
         self._learn_media(weighing, observed, estimated.x, tokens)
         error = abs(estimated.estimate.input_tokens - tokens) / tokens
         weighing.model.remember_error(error, None if estimated.static is None else estimated.static != tokens)
-        self._anchors.keep(weighing.key, observed, estimated.x, tokens)
+        self._anchors.keep(weighing.key, observed, estimated.x, tokens, reported.reasoning_tokens or 0)
         return self._models.learn(observed.group, call, Row(estimated.x, float(tokens)))
 
     def _head_tokens(self, weighing: Weighing, observed: Observed) -> float:

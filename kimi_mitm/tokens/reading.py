@@ -45,6 +45,7 @@ class Call:
     hidden: frozenset[str] = frozenset()
     conversation: str | None = None
     previous_response_id: str | None = None
+    stream: bool | None = None
     body_bytes: int | None = None
 
     @property
@@ -131,7 +132,8 @@ class Reader:
             dialect=dialect,
             counted=together(beside, counted),
             beside=beside,
-            settings=settings_of(piece for piece in others if piece.section != "system"),
+            settings=settings_of(piece for piece in others if piece.section != "system")
+            | ({"streamed"} if call.stream else frozenset()),
             head=head.digest(),
             chain=chain,
             cut=work.cut,

@@ -41,6 +41,8 @@ def regressors(counts: Vector, settings: frozenset[str], none_drops_tools: bool 
         found["any_schema"] = 1.0
     if counts[_N_CALL]:
         found["any_call"] = 1.0
+    if "streamed" in settings and "call_opaque" in found:
+        found["streamed_opaque"] = found.pop("call_opaque")
     if counts[_N_CITED]:
         found["any_cited"] = 1.0
     for name in ("thinking", "adaptive", "no_thinking", "json_mode"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kimi_mitm.tokens.features import Medium
+from kimi_mitm.tokens.features import INDEX, Medium
 from kimi_mitm.tokens.reading import Cache, Observed
 
 NOISE_SHARE = 0.7
@@ -81,11 +81,48 @@ class Conversations:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A prompt that was answered: its regressors and media, and the tokens reported."""
+    """A prompt that was answered: its regressors and media, the tokens reported, and those of the answer's
+    reasoning. `signed` are the sizes of signatures in it, of this turn and of earlier ones."""
 
     x: Mapping[str, float]
     media: tuple[Medium, ...]
     tokens: int
+    reasoning: int
+    signed: tuple[float, float]
+
+
+_LIVE, _OLD = INDEX["call_opaque"], INDEX["old_call_opaque"]
+_LIVE_NAMES = ("streamed_opaque", "call_opaque")
+
+
+def signed(observed: Observed) -> tuple[float, float]:
+    """The sizes of signatures in a prompt, of this turn and of earlier ones."""
+    counts = observed.counted.counts
+    return counts[_LIVE], counts[_OLD]
+
+
+def with_reasoning(x: Mapping[str, float], now: tuple[float, float], anchor: Anchor) -> dict[str, float]:
+    """The regressors with reasoning counted as it was billed, where signatures only show its size.
+
+    Google bills what a replayed signature stands for: the reasoning tokens of the answer it came with.
+    """
+    was = anchor.signed
+    live = sum(anchor.x.get(name, 0.0) for name in _LIVE_NAMES)
+    old = anchor.x.get("old_call_opaque", 0.0)
+    found = dict(x)
+    if now[1] == was[1]:  # the same turn goes on
+        live += anchor.reasoning or now[0] - was[0] if now[0] > was[0] else 0.0
+    elif now[1] >= was[0] + was[1]:  # the user has spoken since
+        answered = now[1] - was[0] - was[1]
+        live, old = now[0], old + live + (anchor.reasoning or answered if answered else 0.0)
+    else:
+        return found
+    for name in _LIVE_NAMES:
+        if name in found:
+            found[name] = live
+    if "old_call_opaque" in found:
+        found["old_call_opaque"] = old
+    return found
 
 
 class Anchors:
@@ -94,10 +131,13 @@ class Anchors:
     def __init__(self, limit: int = 1024) -> None:
         self._kept = Cache(limit)
 
-    def keep(self, model: str, observed: Observed, x: Mapping[str, float], tokens: int) -> None:
+    def keep(
+        self, model: str, observed: Observed, x: Mapping[str, float], tokens: int, reasoning: int
+    ) -> None:
         """Remembers an answered prompt."""
         if observed.chain:
-            self._kept[(model, observed.head, observed.chain[-1])] = Anchor(x, observed.counted.media, tokens)
+            anchor = Anchor(x, observed.counted.media, tokens, reasoning, signed(observed))
+            self._kept[(model, observed.head, observed.chain[-1])] = anchor
 
     def find(self, model: str, observed: Observed) -> Anchor | None:
         """The longest answered prompt that this one begins with, under the same tools and settings."""

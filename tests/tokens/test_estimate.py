@@ -307,3 +307,32 @@ def test_any_body_is_estimated_and_learned_from(wire: str, body: dict[str, Any],
 
     assert estimated.estimate.composition.total == estimated.estimate.input_tokens >= 0
     assert estimated.turn.delta_tokens >= 0
+
+
+def signed(turns: int, *, stream: bool = True) -> Call:
+    """A tool loop of Gemini's in which every call carries a signature."""
+    contents: list[dict[str, Any]] = [{"role": "user", "parts": [{"text": "roll the dice until it is six"}]}]
+    for place in range(turns):
+        call = {"functionCall": {"name": "roll", "args": {"n": place}}, "thoughtSignature": "s" * 600}
+        result = {"functionResponse": {"name": "roll", "response": {"rolled": place}}}
+        contents += [{"role": "model", "parts": [call]}, {"role": "user", "parts": [result]}]
+    return Call(
+        provider="google",
+        served_by="google",
+        wire_format="google.generate_content",
+        model="gemini-3-flash-preview",
+        family="gemini",
+        body=json.dumps({"contents": contents}).encode(),
+        stream=stream,
+    )
+
+
+def test_replayed_signatures_count_as_the_reasoning_they_stand_for(estimator: Estimator) -> None:
+    """The answer's own figure is known; the signature's size only hints at it."""
+    first = estimator.estimate(signed(0))
+    estimator.learn(first, Usage(input_tokens=8, output_tokens=400, reasoning_tokens=390))
+    known = estimator.estimate(signed(1)).estimate.input_tokens
+
+    fresh = Estimator().estimate(signed(1)).estimate.input_tokens
+
+    assert known - fresh == pytest.approx(390 - 100, rel=0.25)
