@@ -153,7 +153,9 @@ def _folder() -> Path:
 
 def _temporary() -> Path:
     """A folder of the user's own; its name tells users apart, its mode keeps others out."""
-    user = os.environ.get("USERNAME", "") if sys.platform == "win32" else str(os.getuid())
+    user = os.environ.get("USERNAME", "")
+    if sys.platform != "win32":
+        user = str(os.getuid())
     return Path(tempfile.gettempdir()) / f"kimi-mitm-{user}"
 
 

@@ -56,10 +56,10 @@ def control_of(proxy: RunningProxy, environment: Mapping[str, str], limit_s: flo
 
 
 def answers(proxy: RunningProxy) -> bool:
-    """Whether a proxy is there: by its control endpoint where it has one, else by its port."""
-    if proxy.control is not None:
-        return health(proxy.control) is not None
-    return proxy.proxy is not None and listening(*proxy.proxy)
+    """Whether a proxy is there: by its control endpoint where it has one, and by its port."""
+    if proxy.control is not None and health(proxy.control) is None:
+        return False
+    return proxy.proxy is None or listening(*proxy.proxy)
 
 
 def health(control: tuple[str, int], limit_s: float = _ANSWER_S) -> dict[str, Any] | None:

@@ -106,13 +106,13 @@ def test_a_control_port_that_is_taken_is_named_with_and_without_a_proxy() -> Non
 def test_a_proxy_that_runs_is_found_by_its_file(tmp_path: Path) -> None:
     place = tmp_path / "running.json"
     with answering(HEALTH) as control:
-        running_file.write(place, running(8080, control))
+        running_file.write(place, running(control, control))
         found = proxy.find(free(), {"KIMI_RUNNING_FILE": str(place)})
         told = list(proxy.check(found, 8080, None))
 
     assert found.health == HEALTH
     assert [f.state for f in told] == [State.OK, State.OK]
-    assert "127.0.0.1:8080" in told[0].text
+    assert f"127.0.0.1:{control}" in told[0].text
 
 
 def test_a_proxy_without_a_file_is_found_by_its_own_name_on_the_port(tmp_path: Path) -> None:
