@@ -25,7 +25,7 @@ from kimi_mitm.settings import Settings
 
 log = logging.getLogger(__name__)
 
-QUEUE_LIMIT = 8 * 1024 * 1024
+QUEUE_LIMIT = 6 * 1024 * 1024
 """Bytes that may wait for the engine. Beyond it bodies are dropped and counted, rows never."""
 HURRY_ABOVE = 2 * 1024 * 1024
 """From here on the engine is asked to estimate by length instead of counting."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kimi_mitm import link
 
-KEEP_BYTES = 8 * 1024 * 1024
+KEEP_BYTES = 3 * 1024 * 1024
 KEEP_COUNT = 512
 MOST_TOLD = 2
 """How often an exchange is told again that was the first one unsettled at an engine's death. Engines work in
