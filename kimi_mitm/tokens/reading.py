@@ -99,7 +99,7 @@ class Cache(OrderedDict[Any, Any]):
 class Reader:
     """Counts requests. `budget`: how many characters of one request may be tokenized."""
 
-    def __init__(self, budget: int = 4_000_000, slices: int = 8192, prefixes: int = 2048) -> None:
+    def __init__(self, budget: int = 4_000_000, slices: int = 4096, prefixes: int = 1024) -> None:
         self.budget = budget
         self.slices = Cache(slices)
         self.prefixes = Cache(prefixes)
