@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kimi_mitm.tokens.regression import Normal, Row, dot, fit, spreads
@@ -94,6 +94,7 @@ VALUES = st.floats(0, 1e7, allow_nan=False)
         max_size=12,
     )
 )
+@example([({"tools": 2700780.0, "const": 9721982.0, "any_tools": 9989782.0}, 1.0)])
 @settings(deadline=None)
 def test_any_rows_can_be_fitted(pairs: list[tuple[dict[str, float], float]]) -> None:
     """No figures break the arithmetic."""
