@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 
-from rows import load
+from rows import Row, load
 
 from kimi_mitm.records import Usage
 from kimi_mitm.tokens import Estimator, regression
@@ -69,36 +71,44 @@ def fitted(rows: list[regression.Row], prior: dict[str, Normal], exact: bool) ->
     return {name: Normal(weights[name], spread[name]) for name in weights}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("rows", nargs="+", type=Path)
-    parser.add_argument("--without", nargs="*", default=[])
-    parser.add_argument("-o", "--out", type=Path)
-    options = parser.parse_args()
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One row as the fit sees it."""
+
+    source: str
+    group: str
+    row: regression.Row
+
+
+def observe(rows: Iterable[Row]) -> list[Observation]:
+    """Reads rows into regressors, in order; the same prompt and answer are taken a few times only."""
     estimator = Estimator()
-    by_group: dict[str, list[regression.Row]] = defaultdict(list)
     seen: Counter[tuple[str, str, int]] = Counter()
-    for row in load(options.rows):
-        if not row.scored or row.source in options.without:
+    found = []
+    for row in rows:
+        if not row.scored:
             continue
         estimated = estimator.estimate(row.call)
         estimator.learn(estimated, Usage(input_tokens=row.tokens, reasoning_tokens=row.reasoning))
-        observed, x = estimated.observed, dict(estimated.x)
-        if observed is None:
+        if estimated.observed is None:
             continue
-        key = (observed.group.name, json.dumps(x, sort_keys=True), row.tokens)
+        group, x = estimated.observed.group.name, dict(estimated.x)
+        key = (group, json.dumps(x, sort_keys=True), row.tokens)
         seen[key] += 1
         if seen[key] <= REPEATS:
-            by_group[observed.group.name].append(regression.Row(x, row.tokens))
-    result = {
-        "general": {name: [mean, sd] for name, (mean, sd) in GENERAL.items()},
-        "groups": fit_all(by_group),
-    }
-    text = json.dumps(result, separators=(",", ":")).replace('},"', '},\n"')
-    if options.out:
-        options.out.write_text(text + "\n")
-    for name, rows in sorted(by_group.items()):
-        print(f"{name:24} {len(rows):5} rows, {len(result['groups'][name]):3} weights")
+            found.append(Observation(row.source, group, regression.Row(x, row.tokens)))
+    return found
+
+
+def priors(seen: Iterable[Observation], without: frozenset[str] = frozenset()) -> bytes:
+    """The priors fitted on all sources but those, as `priors.json` holds them."""
+    by_group: dict[str, list[regression.Row]] = defaultdict(list)
+    for one in seen:
+        if one.source not in without:
+            by_group[one.group].append(one.row)
+    general = {name: [mean, sd] for name, (mean, sd) in GENERAL.items()}
+    result = {"general": general, "groups": fit_all(by_group)}
+    return (json.dumps(result, separators=(",", ":")).replace('},"', '},\n"') + "\n").encode()
 
 
 def fit_all(by_group: dict[str, list[regression.Row]]) -> dict[str, dict[str, list[float]]]:
@@ -129,6 +139,19 @@ def fit_all(by_group: dict[str, list[regression.Row]]) -> dict[str, dict[str, li
                 shipped[name] = [mean, known_spread(name) if known else float(f"{sd:.2g}")]
         found[group.name] = shipped
     return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("rows", nargs="+", type=Path)
+    parser.add_argument("--without", nargs="*", default=[])
+    parser.add_argument("-o", "--out", type=Path)
+    options = parser.parse_args()
+    seen = observe(load(options.rows))
+    if options.out:
+        options.out.write_bytes(priors(seen, frozenset(options.without)))
+    for name, count in sorted(Counter(one.group for one in seen).items()):
+        print(f"{name:24} {count:5} rows")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Rows of recorded exchanges for the judges in this folder: JSON lines, plain or zstd-compressed.
 
-A row has `provider` (who serves), `api`, `model`, `response_model`, `stream`, `request` (the body) and what was
-reported: `truth_input`, `truth_output`, `truth_reasoning`, `truth_cached`. Rows whose prompt can't be seen
-whole (`hidden_context`, `server_tools`, `remote_media`) and repeated ones (`dup_of`) are no measure of an
-estimate, but they come in order with the others.
+A row has `provider` (who serves), `api`, `model`, `response_model`, `stream`, `request` (the body), and what
+was reported: `truth_input`, `truth_output`, `truth_reasoning`, `truth_cached`. Rows whose prompt can't be
+seen whole (`hidden_context`, `server_tools`, `remote_media`) and repeated ones (`dup_of`) are no measure of
+an estimate, but they come in order with the others.
 """
 
 from __future__ import annotations

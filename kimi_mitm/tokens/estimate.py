@@ -209,6 +209,10 @@ class Estimator:
         weight = group.prior["text"].mean if "text" in group.prior and not group.exact else 1.0
         return round(tokenizer.count(text, group.encoding) * weight)
 
+    def forget_weights(self) -> None:
+        """Fits all weights anew when they are next needed: for judging with other priors."""
+        self._models.forget_weights()
+
     def states(self) -> dict[str, bytes]:
         """Everything that was learned, to be kept: key → versioned bytes."""
         return self._models.states()

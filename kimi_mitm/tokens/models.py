@@ -88,6 +88,10 @@ class Models:
             del self._kept[key]
             return Learned()
 
+    def forget_weights(self) -> None:
+        """Fits all weights anew when they are next needed."""
+        self._weights.clear()
+
     def states(self) -> dict[str, bytes]:
         """All states, to be kept."""
         return {**self._kept, **{key: found.dump() for key, found in self._loaded.items() if found.seen}}
