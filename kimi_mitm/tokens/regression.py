@@ -27,6 +27,7 @@ class Normal:
     mean: float = 0.0
     sd: float = 1.0
 
+
 _WILDEST = 1e9
 """No weight of a real prompt comes near this many tokens; rows that lead there teach nothing."""
 
