@@ -1,10 +1,11 @@
 """What the addon costs, beside the least that is usable (`stream`): ratios measured in one run.
 
     python benchmarks/proxy.py [--rounds 3] [--scenario small,streams,agent,download,memory] [--json FILE]
+    python benchmarks/proxy.py --config kimi,busy --scenario streams,agent
 
 Every sample is a fresh proxy; configurations alternate; figures are medians over the rounds, ratios
 medians of each round's ratio. CPU is the whole process tree's, read once it is idle again. Upstream and
-client share one core, the proxy has the other (Linux).
+client run beside it. `busy` is `kimi` with 1,000 live sessions and 100 readers of live events.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import trustme
 
@@ -38,9 +40,37 @@ PATH = "/v1/chat/completions"
 CONFIGS: dict[str, list[str]] = {
     "stream": ["-s", str(HERE / "rig" / "stream_addon.py")],
     "kimi": ["-s", str(ROOT / "addons" / "kimi.py"), "--set", "kimi_lean=true", "--set", "kimi_logs=off"],
+    "busy": ["-s", str(ROOT / "addons" / "kimi.py"), "--set", "kimi_lean=true", "--set", "kimi_logs=off"],
     "plain": ["-s", str(ROOT / "addons" / "kimi.py"), "--set", "kimi_lean=false", "--set", "kimi_logs=off"],
 }
-BETTER_UP = {"rps", "mb_per_s"}
+SESSIONS, READERS = 1000, 100
+
+
+async def _crowd(control: int) -> list[asyncio.StreamWriter]:
+    """Makes the live sessions and connects the readers of `busy`, who read all that they are sent."""
+    url = f"http://127.0.0.1:{control}"
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        for n in range(SESSIONS):
+            answer = await client.post("/api/sessions", json={"config_id": f"bench-{n}", "user_id": "bench"})
+            answer.raise_for_status()
+    writers = []
+    for _ in range(READERS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", control)
+        writer.write(f"GET /events HTTP/1.1\r\nhost: 127.0.0.1:{control}\r\n\r\n".encode())
+        task = asyncio.create_task(_drain(reader))
+        _DRAINS.add(task)
+        task.add_done_callback(_DRAINS.discard)
+        writers.append(writer)
+    return writers
+
+
+async def _drain(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(1 << 16):
+            pass
+
+
+_DRAINS: set[asyncio.Task[None]] = set()
 
 
 class Proxy:
@@ -210,7 +240,7 @@ def _free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def running(config: str, folder: Path, upstream: int, ca: Path) -> AsyncIterator[Proxy]:
-    port = _free_port()
+    port, control = _free_port(), _free_port()
     data = Path(tempfile.mkdtemp(dir=folder))
     command = [
         *(str(Path(sys.executable).parent / "mitmdump"), "-q", "--listen-host", "127.0.0.1"),
@@ -222,7 +252,7 @@ async def running(config: str, folder: Path, upstream: int, ca: Path) -> AsyncIt
         **os.environ,
         "BENCH_UPSTREAM": str(upstream),
         "KIMI_DB": str(data / "kimi.db"),
-        "KIMI_CONTROL": f"127.0.0.1:{_free_port()}",
+        "KIMI_CONTROL": f"127.0.0.1:{control}",
         "KIMI_ARCHIVE_DIR": str(data / "users"),
     }
     process = psutil.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -232,8 +262,11 @@ async def running(config: str, folder: Path, upstream: int, ca: Path) -> AsyncIt
         context = ssl.create_default_context(cafile=str(authority))
         context.load_verify_locations(ca)
         proxy = Proxy(process, port, context)
+        readers = await _crowd(control) if config == "busy" else []
         await proxy.idle_cpu()
         yield proxy
+        for reader in readers:
+            reader.close()
     finally:
         process.terminate()
         with contextlib.suppress(psutil.TimeoutExpired):

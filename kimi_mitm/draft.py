@@ -251,6 +251,7 @@ def _estimate(
         conversation=client.session_id,
         previous_response_id=request.previous_response_id,
         host=opened.host,
+        stream=request.stream,
     )
     estimated = estimator.estimate(call)
     return estimated.estimate, estimated
