@@ -262,8 +262,12 @@ async def running(config: str, folder: Path, upstream: int, ca: Path) -> AsyncIt
         context = ssl.create_default_context(cafile=str(authority))
         context.load_verify_locations(ca)
         proxy = Proxy(process, port, context)
-        readers = await _crowd(control) if config == "busy" else []
         await proxy.idle_cpu()
+        readers = []
+        if config == "busy":
+            await _until_listening(control)
+            readers = await _crowd(control)
+            await proxy.idle_cpu()
         yield proxy
         for reader in readers:
             reader.close()
