@@ -145,7 +145,6 @@ class Desk:
             self.calls.close,
             self.logs.close,
             self._keep_learned,
-            self.store.flush,
             self._end_sessions,
             self.archivist.archive_ended,
             self.door.close,
@@ -154,6 +153,7 @@ class Desk:
         await self.store.close(30.0)
 
     async def _end_sessions(self) -> None:
+        await self.store.flush(again=True)
         now = self.clock()
         await self.keeper.change(lambda book: book.shutdown(now))
 

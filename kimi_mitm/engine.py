@@ -159,8 +159,9 @@ def _be_humble() -> None:
 
 
 def _leave_signals_alone() -> None:
-    """The terminal's Ctrl+C is the proxy's to answer."""
-    for name in ("SIGINT", "SIGHUP"):
+    """What ends everything at once (Ctrl+C, a service's stop) is the proxy's to answer: when it ends, so
+    does the pipe, and then this process, with everything recorded and archived."""
+    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 

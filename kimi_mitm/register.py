@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import ChainMap, OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -71,7 +71,7 @@ class Register:
 
         def work(book: SessionBook) -> Batch:
             nonlocal records, drafts
-            batch = place(book, updates, {**self._pending, **self._placed}, now)
+            batch = place(book, updates, ChainMap(self._placed, self._pending), now)
             records, drafts = batch.records, batch.drafts
             return batch
 

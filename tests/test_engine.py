@@ -252,10 +252,10 @@ def test_whoever_does_not_say_hello_is_told_in_one_line(begin: Begin, first: byt
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_the_terminals_interrupt_is_the_proxys_to_answer(begin: Begin, tmp_path: Path) -> None:
+def test_what_ends_everything_at_once_is_the_proxys_to_answer(begin: Begin, tmp_path: Path) -> None:
     engine = begin()
     engine.hello()
-    for name in (signal.SIGINT, signal.SIGHUP):
+    for name in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         engine.process.send_signal(name)
     engine.chat()
     engine.send(link.Stop())

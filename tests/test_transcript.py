@@ -226,7 +226,7 @@ async def test_what_the_disk_refused_at_first_is_kept_once_it_takes_it(
         await turn(rig, user("one"), answer="first")
         session = await turn(rig, user("one"), assistant("first"), user("two"), answer="second")
         while writer.depth:
-            await writer.flush()
+            await writer.flush(again=True)
         await turn(rig, user("one"), assistant("first"), user("two"), assistant("second"), user("3"))
         found = await said(rig, session)
 

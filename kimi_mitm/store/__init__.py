@@ -80,10 +80,10 @@ class Store:
             raise StoreError(self._trouble or "there is no database")
         return await self._writer.transact(work)
 
-    async def flush(self) -> None:
-        """Writes what waits now."""
+    async def flush(self, *, again: bool = False) -> None:
+        """Writes what waits now. While there is trouble, nothing is tried, unless `again`."""
         if self._writer:
-            await self._writer.flush()
+            await self._writer.flush(again=again)
 
     async def close(self, limit_s: float) -> None:
         """Writes what waits, then closes; aiosqlite's thread keeps the process alive otherwise."""

@@ -104,9 +104,10 @@ class Writer:
         if self._waiting:
             self._said(f"{len(self._waiting)} changes could not be written: {self.trouble}")
 
-    async def flush(self) -> None:
-        """Writes what waits now; returns when it is on disk or can't be."""
-        while self.depth and await self._write_batch():
+    async def flush(self, *, again: bool = False) -> None:
+        """Writes what waits now; returns when it is on disk or can't be. While the disk is known to refuse
+        it, nothing is tried, unless `again`."""
+        while self.depth and (again or self.trouble is None) and await self._write_batch():
             pass
 
     async def _run(self) -> None:
