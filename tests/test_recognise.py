@@ -352,7 +352,7 @@ def test_hosts_that_may_serve_a_model_are_decrypted(host: str) -> None:
         "github.com",
         "api.github.com",
         "auth.openai.com",
-        "registry.npmjs.org",
+        "packages.example.org",
         "models.dev",
         "models.opencode.ai",
         "raw.githubusercontent.com",
