@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from kimi_mitm import clients, link, prices, prompts, providers, redact
+from kimi_mitm.exchange_figures import percent, turn_fields
 from kimi_mitm.prompts import Shape, Slice
 from kimi_mitm.records import (
     Answer,
@@ -19,12 +19,9 @@ from kimi_mitm.records import (
     Operation,
     PartKind,
     Problem,
-    Reading,
     Request,
-    Source,
-    Usage,
 )
-from kimi_mitm.tokens import Call, Estimated, Estimator, Turn, estimate_by_length
+from kimi_mitm.tokens import Call, Estimated, Estimator, estimate_by_length
 from kimi_mitm.wire import FORMATS, read_request
 from kimi_mitm.wire.format import Format, Target, WireError
 
@@ -108,7 +105,7 @@ def begin(
         stream=request.stream,
         transport=transport,
         context_window=window,
-        context_percent=_percent(estimate.input_tokens if estimate else None, window),
+        context_percent=percent(estimate.input_tokens if estimate else None, window),
         notes=_notes(opened, client, estimate, dropped=body is None),
         **(_estimate_fields(estimate, estimated) if estimate else {}),
     )
@@ -152,65 +149,6 @@ def complete(
         notes=notes,
     )
     return replace(draft, exchange=exchange, answer=answer, response_headers=response_headers or {})
-
-
-def figures(exchange: Exchange, usage: Usage) -> dict[str, Any]:
-    """The fields of an exchange that settled figures make, the fill of the window among them."""
-    shown = usage.input_tokens if usage.input_tokens is not None else exchange.estimated_input_tokens
-    return {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cache_read_tokens": usage.cache_read_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "total_tokens": usage.total_tokens,
-        "context_percent": _percent(shown, exchange.context_window),
-    }
-
-
-def price(exchange: Exchange, usage: Usage, *, is_estimated: bool) -> Decimal | None:
-    """What the exchange cost: what the provider stated, else its list price; None when there is none."""
-    cost = usage.cost_usd
-    if cost is None and not is_estimated:
-        for model in dict.fromkeys((exchange.response_model, exchange.model)):
-            cost = cost or prices.cost(
-                usage, model, exchange.provider, exchange.served_by, exchange.started_at
-            )
-    return cost
-
-
-def readings(draft: Draft, estimator_output: int | None) -> list[Reading]:
-    """What the wire says of this exchange's tokens, for fusion: our estimate, and the provider's report."""
-    exchange = draft.exchange
-    at = exchange.ended_at or exchange.started_at
-    common: dict[str, Any] = {
-        "at": at,
-        "origin": f"flow:{exchange.flow_id}",
-        "client": exchange.client,
-        "model": exchange.model,
-    }
-    found: list[Reading] = []
-    answer = draft.answer
-    if not draft.request.generates and not _is_nothing(answer):
-        return found
-    if draft.request.generates and exchange.estimated_input_tokens is not None and exchange.error is None:
-        guess = Usage(input_tokens=exchange.estimated_input_tokens, output_tokens=estimator_output)
-        found.append(
-            Reading(source=Source.PROXY, reported=False, key=f"proxy:{exchange.id}", usage=guess, **common)
-        )
-    if answer is not None and answer.usage:
-        found.append(
-            Reading(
-                source=Source.USAGE, reported=True, key=f"usage:{exchange.id}", usage=answer.usage, **common
-            )
-        )
-    return found
-
-
-def _is_nothing(answer: Answer | None) -> bool:
-    """A warm-up's report counts only when it says that nothing was read or generated."""
-    usage = answer.usage if answer else Usage()
-    return bool(usage) and not usage.input_tokens and not usage.output_tokens
 
 
 def _request(format: Format | None, body: bytes | None, opened: link.Opened) -> Request:
@@ -268,15 +206,6 @@ def _estimate_fields(estimate: Estimate, estimated: Estimated | None) -> dict[st
     return fields | (turn_fields(estimated.turn) if estimated else {})
 
 
-def turn_fields(turn: Turn) -> dict[str, Any]:
-    """The fields of an exchange that say what is new in its prompt."""
-    return {
-        "delta_tokens": turn.delta_tokens,
-        "history_ratio": turn.history_ratio,
-        "is_noise": turn.is_noise,
-    }
-
-
 def _last_words(shape: Shape | None, slices: Sequence[Slice]) -> str | None:
     """The digest of the user's last message that is no tool's result."""
     for piece in reversed(slices[-_LOOK_BACK:]) if shape else ():
@@ -285,10 +214,6 @@ def _last_words(shape: Shape | None, slices: Sequence[Slice]) -> str | None:
             if message.role == "user" and PartKind.TEXT in kinds and PartKind.TOOL_RESULT not in kinds:
                 return message.digest
     return None
-
-
-def _percent(tokens: int | None, window: int | None) -> float | None:
-    return round(100 * tokens / window, 1) if window and tokens is not None else None
 
 
 def _problem(answer: Answer | None, status: int | None, broken: str | None) -> Problem | None:

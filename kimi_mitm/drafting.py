@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kimi_mitm import draft as drafts
-from kimi_mitm import link, recognise, settling
+from kimi_mitm import exchange_figures, link, recognise, settling
 from kimi_mitm.draft import Draft
 from kimi_mitm.faults import place_of
 from kimi_mitm.records import Answer, Operation
@@ -114,7 +114,7 @@ class Drafting:
             draft.exchange,
             response_model=answer.response_model,
             response_id=answer.response_id,
-            **drafts.figures(draft.exchange, answer.usage),
+            **exchange_figures.figures(draft.exchange, answer.usage),
         )
         self._emit(Update("updated", replace(draft, exchange=exchange)))
 
@@ -134,12 +134,12 @@ class Drafting:
         self._emit(Update("completed", draft, learned))
 
     def _settled(self, draft: Draft) -> Draft:
-        found = drafts.readings(draft, self._estimate_output(draft, draft.answer))
+        found = exchange_figures.readings(draft, self._estimate_output(draft, draft.answer))
         found += settling.error_readings(draft.exchange)
         exchange = settling.settle(draft.exchange, found)
         if draft.estimated is not None and not exchange.is_estimated:
             turn = self._estimator.turn(draft.estimated, exchange.input_tokens)
-            exchange = replace(exchange, **drafts.turn_fields(turn))
+            exchange = replace(exchange, **exchange_figures.turn_fields(turn))
         return replace(draft, exchange=exchange)
 
     def polled(self, answer: Answer, ended_at: float) -> Draft | None:

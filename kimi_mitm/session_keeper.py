@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,7 +22,7 @@ from kimi_mitm.events import Hub
 from kimi_mitm.flag import FlagForced
 from kimi_mitm.session_book import SessionBook, SessionEnded
 from kimi_mitm.session_ledger import Changes, Found
-from kimi_mitm.session_owed import merged
+from kimi_mitm.session_owed import merged, what_holds
 from kimi_mitm.session_seen import Policy, Rules, SessionBy
 from kimi_mitm.settings import Settings
 from kimi_mitm.store import Extra, Store, StoreError, is_away
@@ -126,17 +127,16 @@ class SessionKeeper:
             return None
 
         async def work(connection: AsyncConnection) -> None:
-            for owed in [*self._owed, changes]:
-                found = await connection.run_sync(self._writes.apply, owed) if owed else None
-                if found is not None:
-                    raise _Refused(found)
+            found = await connection.run_sync(self._writes.apply, changes) if changes else None
+            if found is not None:
+                raise _Refused(found)
             for extra in extras:
                 await extra.write(connection)
 
         try:
+            await self._pay()
             await self._store.transact(work)
         except _Refused as e:
-            self._owed.clear()
             return e.found
         except IntegrityError:
             return await self._look_again(changes)
@@ -145,9 +145,20 @@ class SessionKeeper:
                 raise
             self._put_off(changes, extras)
             return None
-        self._owed.clear()
         stored()
         return None
+
+    async def _pay(self) -> None:
+        """Stores what is owed, as far as it still holds."""
+        if self._owed:
+            await self._store.transact(lambda connection: connection.run_sync(self._pay_all))
+            self._owed.clear()
+
+    def _pay_all(self, connection: Connection) -> None:
+        for owed in self._owed:
+            found = self._writes.apply(connection, owed)
+            if found is not None:
+                self._writes.apply(connection, what_holds(owed, found))
 
     async def _is_behind(self) -> bool:
         """Whether earlier records still wait for the database: later ones must not overtake them."""

@@ -1,13 +1,16 @@
-"""Changes of sessions that could not be stored yet, two of them made one.
+"""Changes of sessions that could not be stored when they were made.
 
-What the store must hold for the whole is what the first expected, and what the second expected of
-everything that the first leaves alone. So a database that is away for hours is owed one transaction,
-no larger than the sessions that changed.
+Two become one: what the store must hold for the whole is what the first expected, and what the second
+expected of everything that the first leaves alone. So a database that is away for hours is owed one
+transaction, no larger than the sessions that changed.
+
+Nobody could ask the database meanwhile, so what it holds may differ: another process wrote, or memory had
+forgotten an ended session. Then as much is written as still holds.
 """
 
 from __future__ import annotations
 
-from kimi_mitm.session_ledger import Changes, Save
+from kimi_mitm.session_ledger import Changes, Found, Save
 
 
 def merged(first: Changes, second: Changes) -> Changes | None:
@@ -44,3 +47,26 @@ def _saves(saved: dict[str, Save], second: Changes) -> tuple[Save, ...]:
         known = both.get(save.session.session_id)
         both[save.session.session_id] = Save(save.session, known.before if known else save.before)
     return tuple(both.values())
+
+
+def what_holds(owed: Changes, found: Found) -> Changes:
+    """Of changes that the store refuses, those that nothing it holds speaks against: sessions that nobody
+    else has changed, and a scope's new session where the stored one is over."""
+    stored = {session.session_id: session for session in found.sessions}
+    versions = {name: session.version for name, session in stored.items()}
+    saves = tuple(save for save in owed.saves if versions.get(save.session.session_id) == save.before)
+    after = {name: session.live for name, session in stored.items()}
+    after |= {save.session.session_id: save.session.live for save in saves}
+
+    def is_free(scope: str) -> bool:
+        current = found.currents.get(scope)
+        return current is None or current == owed.currents.get(scope) or not after.get(current, False)
+
+    switches = {scope: name for scope, name in owed.switches.items() if name in after and is_free(scope)}
+    flag_is_ours = owed.flag_version == (found.flag.version if found.flag else 0)
+    return Changes(
+        currents={scope: found.currents.get(scope) for scope in switches},
+        saves=saves,
+        switches=switches,
+        flag=owed.flag if flag_is_ours else None,
+    )

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from kimi_mitm import draft as drafts
-from kimi_mitm import error_figures, fusion, redact
+from kimi_mitm import error_figures, exchange_figures, fusion, redact
 from kimi_mitm.match import is_library
 from kimi_mitm.records import Exchange, Reading, Source, Usage
 from kimi_mitm.render import money
@@ -41,8 +40,8 @@ def settle(exchange: Exchange, readings: Sequence[Reading], **more: Any) -> Exch
         is_estimated=fused.is_estimated,
         source=fused.source,
         via=fused.via,
-        cost_usd=drafts.price(exchange, fused.usage, is_estimated=fused.is_estimated),
-        **drafts.figures(seen, fused.usage),
+        cost_usd=exchange_figures.price(exchange, fused.usage, is_estimated=fused.is_estimated),
+        **exchange_figures.figures(seen, fused.usage),
         **more,
     )
 

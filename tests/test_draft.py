@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kimi_mitm import draft as drafts
-from kimi_mitm import link
+from kimi_mitm import exchange_figures, link
 from kimi_mitm.draft import Draft
 from kimi_mitm.records import Answer, EstimateKind, Operation, Problem, Source, Usage
 from kimi_mitm.tokens import Estimator
@@ -176,7 +176,7 @@ def test_secrets_in_a_providers_words_are_masked() -> None:
 
 def test_readings_of_the_wire_are_the_estimate_and_the_report() -> None:
     draft = done(begun(chat(("user", "hello"))), Answer(usage=Usage(input_tokens=9, output_tokens=2)))
-    found = drafts.readings(draft, None)
+    found = exchange_figures.readings(draft, None)
 
     assert [(r.source, r.reported, r.usage.input_tokens) for r in found] == [
         (Source.PROXY, False, 8),
@@ -189,7 +189,7 @@ def test_readings_of_the_wire_are_the_estimate_and_the_report() -> None:
 def test_an_estimate_of_a_failed_exchange_is_no_reading() -> None:
     failed = done(begun(chat(("user", "hello"))), None, status=None, broken="refused")
 
-    assert drafts.readings(failed, None) == []
+    assert exchange_figures.readings(failed, None) == []
 
 
 @pytest.mark.parametrize(("usage", "sources"), [((0, 0), [Source.USAGE]), ((7, 0), []), ((None, None), [])])
@@ -200,7 +200,7 @@ def test_a_warm_up_counts_only_when_it_says_that_nothing_was_read(
     draft = begun(body, format_name="openai.responses")
     settled = done(draft, Answer(usage=Usage(input_tokens=usage[0], output_tokens=usage[1])))
 
-    assert [r.source for r in drafts.readings(settled, None)] == sources
+    assert [r.source for r in exchange_figures.readings(settled, None)] == sources
     assert (draft.exchange.operation, draft.exchange.side) == (Operation.OTHER, True)
 
 
@@ -208,8 +208,8 @@ def test_the_model_that_answered_is_priced_first() -> None:
     usage = Usage(input_tokens=1_000_000, output_tokens=0)
     exchange = done(begun(chat()), Answer(response_model="gpt-4o-mini")).exchange
 
-    assert drafts.price(exchange, usage, is_estimated=False) == Decimal("0.15")
-    assert drafts.price(exchange, usage, is_estimated=True) is None
+    assert exchange_figures.price(exchange, usage, is_estimated=False) == Decimal("0.15")
+    assert exchange_figures.price(exchange, usage, is_estimated=True) is None
 
 
 def test_the_users_own_table_names_the_provider() -> None:

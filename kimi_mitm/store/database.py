@@ -55,12 +55,14 @@ async def connect(where: str, *, create: bool = True) -> AsyncEngine:
     or (`create` False) when there is no database yet.
     """
     url = url_of(where)
-    path = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
-    if path is not None and str(path) != ":memory:":
+    path = Path(url.database or ":memory:") if url.get_backend_name() == "sqlite" else None
+    if path is not None and str(path) == ":memory:":
+        raise StoreError("kimi_db is a database in memory, which nobody else could read: name a file")
+    if path is not None:
         await asyncio.to_thread(_prepare, path, create)
     try:
         engine = _engine(url)
-    except (SQLAlchemyError, ImportError) as e:
+    except (SQLAlchemyError, ImportError, TypeError) as e:
         raise StoreError(f"the database driver can't be loaded: {_short(e)}") from e
     if path is not None:
         _configure_sqlite(engine)
@@ -77,9 +79,9 @@ async def connect(where: str, *, create: bool = True) -> AsyncEngine:
 
 
 def _engine(url: URL) -> AsyncEngine:
-    if url.drivername != "sqlite+aiosqlite" or url.query or not url.database or url.database == ":memory:":
+    if url.drivername != "sqlite+aiosqlite" or url.query:
         return create_async_engine(url, pool_size=4, max_overflow=4)
-    creator = partial(open_file, url.database, _BUSY_S)
+    creator = partial(open_file, url.database or "", _BUSY_S)
     return create_async_engine(url, pool_size=4, max_overflow=4, async_creator=creator)
 
 

@@ -33,6 +33,9 @@ class Cursor:
     async def __aenter__(self) -> Cursor:
         return self
 
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
     async def execute(self, sql: str, parameters: Any = ()) -> Cursor:
         """Executes one statement."""
         return await self._connection.cross(lambda raw: self._run(raw.cursor(), "execute", sql, parameters))
