@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 6 * 1024 * 1024
 """Bytes that may wait for the engine. Beyond it bodies are dropped and counted, rows never."""
+_LOOK_AGAIN_S = 0.05
 HURRY_ABOVE = 2 * 1024 * 1024
 """From here on the engine is asked to estimate by length instead of counting."""
 COMMAND: Sequence[str] = (sys.executable, "-m", "kimi_mitm.engine")
@@ -167,9 +168,10 @@ class Child:
         return True
 
     async def _wait_for_room(self) -> None:
-        self._room.clear()
-        if self._outbox.crowded and not self._closing:
-            await self._room.wait()
+        while self._outbox.crowded and not self._closing:
+            self._room.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._room.wait(), _LOOK_AGAIN_S)
 
     def _listen(self, process: subprocess.Popen[bytes], pipe: IO[bytes]) -> None:
         try:

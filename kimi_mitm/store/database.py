@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from kimi_mitm.store.sqlite import open_file
@@ -24,6 +24,7 @@ HEAD = "0001"
 
 _BUSY_S = 5.0
 """How long to wait for another process' transaction."""
+_TRIES = 10
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 logging.getLogger("aiosqlite").setLevel(logging.WARNING)
@@ -67,8 +68,7 @@ async def connect(where: str, *, create: bool = True) -> AsyncEngine:
     if path is not None:
         _configure_sqlite(engine)
     try:
-        async with engine.connect() as connection:
-            await _check(connection, create)
+        await _checked(engine, create)
     except StoreError:
         await engine.dispose()
         raise
@@ -76,6 +76,20 @@ async def connect(where: str, *, create: bool = True) -> AsyncEngine:
         await engine.dispose()
         raise StoreError(f"the database can't be opened: {_short(e)}") from e
     return engine
+
+
+async def _checked(engine: AsyncEngine, create: bool) -> None:
+    """Checks the schema; another process that makes the database just now is waited for."""
+    for left in reversed(range(_TRIES)):
+        try:
+            async with engine.connect() as connection:
+                await _check(connection, create)
+        except OperationalError as e:
+            if not left or "locked" not in str(e.orig):
+                raise
+            await asyncio.sleep(0.5)
+        else:
+            return
 
 
 def _engine(url: URL) -> AsyncEngine:
