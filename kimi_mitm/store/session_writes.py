@@ -24,6 +24,10 @@ class SessionWrites:
 
     def __init__(self, tables: SessionTables) -> None:
         self._tables = tables
+        sessions, currents = tables.sessions, tables.currents
+        self._in_scopes = _locked(currents, currents.c.scope)
+        self._named = _locked(sessions, sessions.c.session_id)
+        self._rewrite = update(sessions).where(sessions.c.session_id == bindparam("key"))
 
     def apply(self, connection: Connection, changes: Changes) -> Found | None:
         """Writes the changes. If the store holds something else than they expect, it writes nothing and
@@ -57,18 +61,17 @@ class SessionWrites:
         return {name: int(count) for name, count in row.one().items()}
 
     def _find(self, connection: Connection, changes: Changes) -> Found:
-        tables, scopes = self._tables, dict.fromkeys(changes.currents)
+        scopes = dict.fromkeys(changes.currents)
         pointed: dict[str, str] = {}
         if scopes:
-            held = connection.execute(_locked(tables.currents, tables.currents.c.scope, scopes))
+            held = connection.execute(self._in_scopes, {"names": sorted(scopes)})
             pointed = {row.scope: row.session_id for row in held}
         wanted = {save.session.session_id for save in changes.saves} | set(pointed.values())
         wanted |= changes.absent | changes.versions.keys()
         wanted |= self._live_in(connection, changes).union(*changes.live.values())
         rows: Iterable[Any] = ()
         if wanted:
-            statement = _locked(tables.sessions, tables.sessions.c.session_id, wanted)
-            rows = connection.execute(statement).mappings()
+            rows = connection.execute(self._named, {"names": sorted(wanted)}).mappings()
         stored = _sessions(rows)
         return Found(
             sessions=stored,
@@ -96,10 +99,7 @@ class SessionWrites:
             connection.execute(insert(tables.sessions), new)
         known = [to_row(save.session) for save in changes.saves if save.before is not None]
         if known:
-            connection.execute(
-                update(tables.sessions).where(tables.sessions.c.session_id == bindparam("key")),
-                [{**row, "key": row["session_id"]} for row in known],
-            )
+            connection.execute(self._rewrite, [{**row, "key": row["session_id"]} for row in known])
         for scope, session_id in changes.switches.items():
             self._point(connection, scope, session_id, changes.currents.get(scope) is None)
         if changes.flag is not None:
@@ -132,8 +132,9 @@ def _live(found: Found, scope: str) -> frozenset[str]:
     )
 
 
-def _locked(table: Table, column: Any, names: Iterable[str]) -> Any:
-    return select(table).where(column.in_(sorted(names))).with_for_update()
+def _locked(table: Table, column: Any) -> Any:
+    """The rows whose column is among `names`; made once, since making it takes longer than running it."""
+    return select(table).where(column.in_(bindparam("names", expanding=True))).with_for_update()
 
 
 def _sessions(rows: Iterable[Any]) -> tuple[Session, ...]:
