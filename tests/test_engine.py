@@ -306,6 +306,30 @@ def test_another_process_reads_all_the_while_and_never_sees_half_an_exchange(
     assert counts == list(range(2, 22))
 
 
+def test_two_engines_on_one_database_share_it(begin: Begin, tmp_path: Path) -> None:
+    one, two = begin(), begin()
+    one.hello()
+    two.hello()
+    for i in range(15):
+        for engine in (one, two):
+            n = engine.open(f"message {i}")
+            engine.answer(n)
+            engine.end(n)
+    for engine in (one, two):
+        engine.send(link.Stop())
+    for engine in (one, two):
+        assert engine.wait() == 0
+        assert engine.rest() == []
+
+    assert [r[2] for r in rows(tmp_path)] == [12] * 30
+    with closing(sqlite3.connect(tmp_path / "kimi.db")) as database:
+        counted = database.execute("select sum(exchanges), count(*) from sessions").fetchone()
+        live = database.execute("select count(*) from sessions where status != 'ended'").fetchone()
+    assert counted[0] == 30
+    assert counted[1] in (1, 2)  # whoever ends first ends the session; the other's next turn begins anew
+    assert live == (0,)
+
+
 def test_without_a_usable_database_it_says_so_once_and_goes_on(begin: Begin, tmp_path: Path) -> None:
     (tmp_path / "kimi.db").write_text("Dear diary,\n" * 500)
     engine = begin()
