@@ -22,10 +22,14 @@ START = "import os, sys; from kimi_mitm.launch import terminal;"
 RUN = START + "sys.exit(terminal.end_like(terminal.Client([sys.executable, '-c', {!r}], os.environ).run()))"
 
 
-def started(script: str) -> subprocess.Popen[str]:
-    """A process that runs a Python client in its place."""
-    words = [sys.executable, "-c", RUN.format(script)]
+def started(script: str, hangup: str = "SIG_DFL") -> subprocess.Popen[str]:
+    """A process that runs a Python client in its place. `hangup`: what it inherits for SIGHUP, whatever
+    these tests themselves were started with."""
     environment = {**os.environ, "PYTHONPATH": ROOT}
+    words = [sys.executable, "-c", RUN.format(script)]
+    if sys.platform != "win32":
+        inherit = "import os, signal, sys; signal.signal(signal.SIGHUP, getattr(signal, sys.argv[1]));"
+        words = [sys.executable, "-c", inherit + "os.execv(sys.argv[2], sys.argv[2:])", hangup, *words]
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -87,8 +91,6 @@ def test_a_signal_that_ends_it_ends_us(number: int) -> None:
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_to_us_is_passed_on(number: int) -> None:
-    if signal.getsignal(number) is signal.SIG_IGN:
-        pytest.skip("this signal is ignored here (nohup)")
     script = (
         f"import signal, sys; signal.signal({int(number)}, lambda n, f: sys.exit(9))\n"
         "print('up', flush=True)\n"
@@ -99,6 +101,27 @@ def test_a_signal_to_us_is_passed_on(number: int) -> None:
     assert process.stdout.readline() == "up\n"
 
     process.send_signal(number)
+    process.communicate(timeout=DEADLINE_S)
+
+    assert process.returncode == 9
+
+
+@posix
+def test_a_hangup_that_was_ignored_before_us_ends_neither() -> None:
+    """As under `nohup`: it stays ignored, here and in the client, and nothing is passed on."""
+    script = (
+        "import signal, sys\n"
+        "print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, flush=True)\n"
+        "signal.signal(signal.SIGTERM, lambda n, f: sys.exit(9))\n"
+        "print('up', flush=True)\n"
+        "while True: signal.pause()"
+    )
+    process = started(script, hangup="SIG_IGN")
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["True\n", "up\n"]
+
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
     process.communicate(timeout=DEADLINE_S)
 
     assert process.returncode == 9
