@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -29,6 +29,8 @@ COMMANDS: Mapping[str, str] = {
     "config": "config:config",
 }
 """Name → module below this package, and what in it is the command: a function, or an app of several."""
+_RUNS_ANOTHER: Final = frozenset({"run"})
+"""Commands whose arguments are a command line: what follows its first word is not ours to read."""
 
 
 class Commands(TyperGroup):
@@ -55,7 +57,7 @@ def _load(name: str) -> Any:
         group.name = name
         return group
     one = typer.Typer(rich_markup_mode=None, add_completion=False)
-    one.command(name, context_settings=getattr(found, "context_settings", None))(found)
+    one.command(name, context_settings={"allow_interspersed_args": name not in _RUNS_ANOTHER})(found)
     return get_command(one)
 
 

@@ -52,9 +52,6 @@ def run(
     raise typer.Exit(terminal.end_like(code))
 
 
-run.context_settings = {"allow_interspersed_args": False}  # type: ignore[attr-defined]
-
-
 @dataclass
 class Run:
     """One run. `id` names it to the proxy, which keeps it with each exchange."""

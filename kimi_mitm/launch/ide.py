@@ -84,8 +84,8 @@ def _options(inner: str, values: dict[str, str]) -> str:
     for name, value in values.items():
         option = re.compile(rf'<option\s+name="{name}"\s+value="[^"]*"\s*/>')
         written = f'<option name="{name}" value={quoteattr(value)} />'
-        if option.search(inner):
-            inner = option.sub(lambda _, w=written: w, inner, count=1)  # type: ignore[misc]
+        if found := option.search(inner):
+            inner = inner[: found.start()] + written + inner[found.end() :]
         elif name not in ("USE_PROXY_PAC", "PROXY_TYPE_IS_SOCKS"):  # false when they are not there
             inner = inner.rstrip() + f"\n    {written}\n  "
     return inner if inner.startswith("\n") else f"\n    {inner.lstrip()}"
