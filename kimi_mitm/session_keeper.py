@@ -1,8 +1,9 @@
 """Sessions in memory and in the database, changed together: one transaction at a time.
 
 What several processes on one database decide at once, the database decides: whoever comes second
-finds something else than it expected, takes that over and decides again. Where there is no usable
-database, memory alone goes on, and what it owes is written once there is one.
+finds something else than it expected, takes that over and decides again, in the same transaction: nobody
+else can come first again. Where there is no usable database, memory alone goes on, and what it owes is
+written once there is one.
 """
 
 from __future__ import annotations
@@ -35,6 +36,25 @@ _OWED = 1_000
 
 def _nothing() -> None:
     return
+
+
+class _Decision[T]:
+    """What a piece of work decides on the book, with what it changes; it can be made again."""
+
+    result: T
+
+    def __init__(self, book: SessionBook, work: Callable[[SessionBook], T]) -> None:
+        self._book = book
+        self._work = work
+        self.changes = Changes()
+
+    def make(self, found: Found | None = None) -> None:
+        """Decides; `found` is what the store has instead of what the last decision expected."""
+        if found is not None:
+            self._book.rollback()
+            self._book.adopt(found)
+        self.result = self._work(self._book)
+        self.changes = self._book.changes()
 
 
 class _Refused(Exception):
@@ -76,11 +96,12 @@ class SessionKeeper:
         """Does `work` on the book and stores what it changed, with `extras` in the same transaction, and
         calls `stored`; then its events are told. Where the database is away all of it is stored later,
         without `stored`. `work` and extras may run several times and must have no other effect."""
+        decision = _Decision(self.book, work)
         async with self._lock:
             for _ in range(_TRIES):
                 try:
-                    result = work(self.book)
-                    found = await self._save(self.book.changes(), extras, stored)
+                    decision.make()
+                    found = await self._save(decision, extras, stored)
                 except (FlagForced, SessionEnded):
                     if await self._rests_on_the_store():
                         raise
@@ -92,7 +113,7 @@ class SessionKeeper:
                     for kind, data in self.book.commit():
                         self.told[kind] += 1
                         self._hub.publish(kind, data)
-                    return result
+                    return decision.result
                 self.book.rollback()
                 self.book.adopt(found)
             raise StoreError("the database is too busy to agree on a session")
@@ -116,20 +137,18 @@ class SessionKeeper:
             self.book.adopt(found)
         return found == Found()
 
-    async def _save(
-        self, changes: Changes, extras: Sequence[Extra], stored: Callable[[], None]
+    async def _save[T](
+        self, decision: _Decision[T], extras: Sequence[Extra], stored: Callable[[], None]
     ) -> Found | None:
         """Stores; None when that is done, or put off since the database is away."""
-        if not changes and not extras:
+        if not decision.changes and not extras:
             return None
         if await self._is_behind():
-            self._put_off(changes, extras)
+            self._put_off(decision.changes, extras)
             return None
 
         async def work(connection: AsyncConnection) -> None:
-            found = await connection.run_sync(self._writes.apply, changes) if changes else None
-            if found is not None:
-                raise _Refused(found)
+            await connection.run_sync(self._agree, decision)
             for extra in extras:
                 await extra.write(connection)
 
@@ -139,14 +158,22 @@ class SessionKeeper:
         except _Refused as e:
             return e.found
         except IntegrityError:
-            return await self._look_again(changes)
+            return await self._look_again(decision.changes)
         except (SQLAlchemyError, StoreError, OSError) as e:
             if not isinstance(e, StoreError) and not is_away(e):
                 raise
-            self._put_off(changes, extras)
+            self._put_off(decision.changes, extras)
             return None
         stored()
         return None
+
+    def _agree[T](self, connection: Connection, decision: _Decision[T]) -> None:
+        """Writes a decision, made again with what is stored as often as that is something else."""
+        for _ in range(_TRIES):
+            if not decision.changes or (found := self._writes.apply(connection, decision.changes)) is None:
+                return
+            decision.make(found)
+        raise StoreError("a decision does not hold though nobody else writes")
 
     async def _pay(self) -> None:
         """Stores what is owed, as far as it still holds."""

@@ -46,6 +46,21 @@ async def test_requests_at_once_make_one_session_for_one_change(keepers, known):
     assert first[0] != second[0]
 
 
+async def test_an_engine_that_is_always_second_decides_too(keepers, monkeypatch):
+    slow, quick = keepers
+    transact = slow._store.transact
+
+    async def second(work):
+        await quick.change(lambda book: book.toggle_flag("alice", NOW))
+        return await transact(work)
+
+    monkeypatch.setattr(slow._store, "transact", second)
+    await slow.change(lambda book: book.toggle_flag("bob", NOW))
+
+    assert slow.book.flag.version == 2
+    assert slow.book.flag.enabled is True
+
+
 async def test_toggles_at_once_in_two_engines_are_all_toggles(keepers):
     await asyncio.gather(
         *(keepers[n % 2].change(lambda book: book.toggle_flag("alice", NOW)) for n in range(21))
