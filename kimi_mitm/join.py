@@ -209,10 +209,10 @@ class Joiner:
     def _stand_alone(self, reading: Reading) -> None:
         """Makes a record an exchange that other logs' records of the same call can be tied to."""
         self.counts.alone += 1
-        self._alone[reading.key] = reading
+        exchange = log_exchange(reading)
+        self._alone[exchange.id] = reading
         if len(self._alone) > _MOST_ALONE:
             self._alone.popitem(last=False)
-        exchange = log_exchange(reading)
         self._add(exchange)
         self._homes[reading.key] = (exchange.id, "id" if reading.ids else "time")
         self._taken[exchange.id] = {slot(reading): reading.key}
@@ -248,7 +248,7 @@ class Joiner:
             known = self._by_id.setdefault(name, exchange.id)
             if known.startswith(LOG_PREFIX) and known != exchange.id:
                 self._by_id[name] = exchange.id
-                if reading := self._alone.pop(known.removeprefix(LOG_PREFIX), None):
+                if reading := self._alone.pop(known, None):
                     self._wait(reading)
 
     def _remove(self, name: str) -> str:

@@ -7,14 +7,19 @@ the time must fit. Equal figures are the best sign, then an equal session, clien
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
+
+import xxhash
 
 from kimi_mitm.records import NO_USAGE, Exchange, Reading, Source, Usage
 
 LOG_PREFIX: Final = "log:"
 """How the ids of exchanges begin that only a log knows."""
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_.:@-]{1,120}")
+_DIGEST: Final = "digest."
 WINDOW: Final = timedelta(seconds=5)
 """How long after the end of an exchange its record may say that it was written; exactly so long fits."""
 _EARLY: Final = timedelta(seconds=0.25)  # the proxy sees an end a little after a client that reads ahead
@@ -93,8 +98,14 @@ def wire_exchange(exchange: Exchange, *, ids: frozenset[str] = frozenset()) -> W
 
 
 def log_exchange_id(reading: Reading) -> str:
-    """The id of the exchange that a record makes when the proxy never saw it: the same on every read."""
-    return LOG_PREFIX + reading.key
+    """The id of the exchange that a record makes when the proxy never saw it: the same on every read.
+
+    It goes into URLs. A key with other characters, or too long a one (some hold a path), gives its digest.
+    """
+    key = reading.key
+    if _PLAIN_KEY.fullmatch(key) and not key.startswith(_DIGEST):
+        return LOG_PREFIX + key
+    return LOG_PREFIX + _DIGEST + xxhash.xxh3_128_hexdigest(key.encode("utf-8", "surrogatepass"))
 
 
 def log_exchange(reading: Reading) -> WireExchange:

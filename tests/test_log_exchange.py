@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kimi_mitm.control.fields import ID_PATTERN
 from kimi_mitm.log_exchange import clean, made_of
+from kimi_mitm.match import log_exchange_id
 from kimi_mitm.records import Operation, Problem, Reading, Source
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -37,6 +43,20 @@ def test_the_exchange_of_a_record_alone_says_so() -> None:
     assert (made.started_at, made.ended_at) == (begun, NOW)
     assert (made.provider, made.client, made.user, made.side) == ("moonshotai", "pi", "alice", True)
     assert (made.served_by, made.input_tokens, made.cost_usd) == (None, None, None)
+
+
+@given(st.lists(st.text(max_size=200), min_size=2, max_size=6, unique=True))
+def test_whatever_its_key_a_record_has_an_id_of_its_own_that_fits_into_a_path(keys: list[str]) -> None:
+    digest = log_exchange_id(reading(key="a b")).removeprefix("log:")
+    ids = [
+        log_exchange_id(reading(key=key)) for key in (*keys, "a b", digest, "k" * 119, "k" * 120, "k" * 121)
+    ]
+
+    assert len({*keys, "a b", digest}) + 3 == len(set(ids))
+    assert all(re.fullmatch(ID_PATTERN, one) for one in ids)
+    assert ids == [
+        log_exchange_id(reading(key=k)) for k in (*keys, "a b", digest, *("k" * n for n in (119, 120, 121)))
+    ]
 
 
 def test_a_start_after_the_end_is_none() -> None:
