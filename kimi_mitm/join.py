@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from kimi_mitm.alike import Alike
 from kimi_mitm.match import (
     LOG_PREFIX,
     WINDOW,
@@ -57,6 +58,7 @@ class Joiner:
     counts: Counts = field(default_factory=Counts)
     _exchanges: OrderedDict[str, WireExchange] = field(default_factory=OrderedDict)
     _near: Nearby = field(default_factory=Nearby)
+    _alike: Alike = field(default_factory=Alike)
     _running: dict[str, None] = field(default_factory=dict)
     _by_id: dict[str, str] = field(default_factory=dict)
     _users: Counter[str | None] = field(default_factory=Counter)
@@ -64,6 +66,7 @@ class Joiner:
     _homes: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
     _waiting: OrderedDict[str, Reading] = field(default_factory=OrderedDict)
     _waiting_near: Nearby = field(default_factory=Nearby)
+    _waiting_undated: Alike = field(default_factory=Alike)
     _waiting_ids: dict[str, str] = field(default_factory=dict)
     _alone: OrderedDict[str, Reading] = field(default_factory=OrderedDict)
     _late: list[Joined] = field(default_factory=list)
@@ -156,6 +159,8 @@ class Joiner:
         that still runs isn't among them: its record could not have been written."""
         span = earliest(reading, self.window), latest(reading, self.window)
         names = dict.fromkeys(self._near.between(*span))
+        if reading.undated:
+            names.update(dict.fromkeys(self._alike.of(reading.usage)))
         if not last:
             names.update(self._running)
         found = []
@@ -195,7 +200,8 @@ class Joiner:
         while todo:
             near = todo.pop()
             end = (near.ended_at or near.started_at) + self.window
-            around = self._waiting_near.between(near.started_at - self.window, end)
+            around = set(self._waiting_near.between(near.started_at - self.window, end))
+            around.update(self._waiting_undated.of(near.usage))
             keys = {k for k in around if fit(self._waiting[k], near, self.window)}
             keys.update(k for i in near.all_ids if (k := self._waiting_ids.get(i)))
             for key in sorted(keys):
@@ -223,6 +229,8 @@ class Joiner:
         self._waiting[reading.key] = reading
         self._waiting_ids.update(dict.fromkeys(reading.ids, reading.key))
         self._waiting_near.put(reading.key, earliest(reading, self.window), latest(reading, self.window))
+        if reading.undated:
+            self._waiting_undated.put(reading.key, reading.usage)
         if len(self._waiting) > _MOST_WAITING:
             oldest = next(iter(self._waiting.values()))
             self._stop_waiting(oldest.key)
@@ -234,12 +242,14 @@ class Joiner:
     def _stop_waiting(self, key: str) -> None:
         if reading := self._waiting.pop(key, None):
             self._waiting_near.remove(key)
+            self._waiting_undated.remove(key)
             for name in reading.ids:
                 self._waiting_ids.pop(name, None)
 
     def _add(self, exchange: WireExchange) -> None:
         self._exchanges[exchange.id] = exchange
         self._near.put(exchange.id, exchange.started_at, exchange.ended_at or exchange.started_at)
+        self._alike.put(exchange.id, exchange.usage)
         if exchange.ended_at is None:
             self._running[exchange.id] = None
         if not exchange.id.startswith(LOG_PREFIX):
@@ -254,6 +264,7 @@ class Joiner:
     def _remove(self, name: str) -> str:
         exchange = self._exchanges.pop(name)
         self._near.remove(name)
+        self._alike.remove(name)
         self._running.pop(name, None)
         if not name.startswith(LOG_PREFIX):
             self._users -= Counter([exchange.user])

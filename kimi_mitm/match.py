@@ -32,7 +32,8 @@ LIBRARIES: Final = frozenset(
 """What the wire calls a client that sends nothing of its own; SDKs by language (`openai-python`) likewise."""
 _SDK_ENDS: Final = ("-python", "-js", "-go", "-java", "-dotnet", "-ruby")
 UNDATED_SPAN: Final = timedelta(hours=2)
-"""How far an exchange may be from the time of a record that is `undated`: equal figures tell the rest."""
+"""How far an exchange may be from the time of a record that is `undated`. With equal figures it may be
+any time older: what gives the record its time, a file, is written anew and copied."""
 OTHER_SESSION_IDS: Final = frozenset({"crush"})
 """Clients whose session on the wire (Crush: a hash) isn't the one in their log."""
 
@@ -200,7 +201,10 @@ def _in_time(reading: Reading, exchange: WireExchange, window: timedelta, *, equ
     """A record with a start is of an exchange within its span; one whose start is its time is written
     when the request is made; others when the answer is complete."""
     if reading.undated:
-        return exchange.ended_at is not None and abs(reading.at - exchange.ended_at) <= UNDATED_SPAN
+        if exchange.ended_at is None:
+            return False
+        late = reading.at - exchange.ended_at
+        return late >= -UNDATED_SPAN and (equal or late <= UNDATED_SPAN)
     fine = reading.at.microsecond != 0
     early, before = (_EARLY, timedelta(0)) if fine else (_EARLY_SECONDS, _EARLY_SECONDS)
     begun, start = reading.started_at, exchange.started_at

@@ -153,6 +153,25 @@ def test_a_record_without_a_time_is_tied_by_equal_figures_or_not_at_all() -> Non
     assert made.expire(LATER) == []
 
 
+def test_equal_figures_tie_a_record_without_a_time_to_an_exchange_of_long_ago() -> None:
+    """The session's file was written anew, or restored, days after the answer."""
+    usage, days = Usage(input_tokens=100, output_tokens=10), 86_400.0
+    made = joiner(wire("a", 0, 1, usage=usage), wire("b", 2, 3))
+    later = joiner()
+
+    assert home(made.reading(log("k1", at=9 * days, undated=True))) == "a"
+    assert isinstance(made.reading(log("k2", at=9 * days, tokens=7, undated=True)), Waiting)
+    assert isinstance(later.reading(log("k1", at=9 * days, undated=True)), Waiting)
+    assert [home(j) for j in later.exchange(wire("a", 0, 1, usage=usage))] == ["a"]
+
+
+def test_no_record_is_of_an_exchange_that_its_file_is_much_older_than() -> None:
+    usage = Usage(input_tokens=100, output_tokens=10)
+    made = joiner(wire("a", 86_400, 86_401, usage=usage))
+
+    assert isinstance(made.reading(log("k", at=0, undated=True)), Waiting)
+
+
 def test_a_record_is_not_of_an_exchange_that_began_after_it() -> None:
     made = joiner(wire("a", 0, 1), wire("b", 1.012, 1.1))
 
