@@ -1,9 +1,9 @@
 """GitHub Copilot: the command line's events and its database, and the debug logs of Chat in VS Code.
 
 `session.usage_record` has one call's figures (cached tokens inside) and the response's id; the sums in
-`session.shutdown` go on over resumed sessions and are not needed. The database has the same calls at the
-same millisecond without ids, so both share a key. Versions before that wrote only an answer's output
-tokens, in `assistant.message`.
+`session.shutdown` go on over resumed sessions and are not needed. The database has the same calls without
+ids, a millisecond sooner or later, so both share a key that is made of the call's figures. Versions before
+that wrote only an answer's output tokens, in `assistant.message`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class EventsReader:
             cache_write=raw.get("cacheWriteTokens"),
             reasoning=raw.get("reasoningTokens"),
         )
-        key = _key(self._session(), at, usage)
+        key = _key(self._session(), at, usage, raw.get("duration"), raw.get("timeToFirstTokenMs"))
         begun = earlier(at, raw.get("duration"))
         yield from self._reading(key, usage, at, number, text(raw, "model"), begun, raw)
 
@@ -165,7 +165,7 @@ class StoreReader:
             reported=True,
             at=at,
             started_at=earlier(at, row.get("duration_ms")),
-            key=_key(session, at, usage),
+            key=_key(session, at, usage, row.get("duration_ms"), row.get("time_to_first_token_ms")),
             origin=f"{self._file.path}#{row['id']}",
             usage=usage,
             client=CLIENT,
@@ -227,8 +227,12 @@ class DebugReader:
         yield with_error_figures(reading)
 
 
-def _key(session: str | None, at: datetime, usage: Usage) -> str:
-    return f"{CLIENT}:{session}:{at.isoformat()}:{usage.input_tokens}"
+def _key(session: str | None, at: datetime, usage: Usage, took: Any, first: Any) -> str:
+    """The same in both files. `took`, `first`: whole ms to the end, ms to the first token to the ns."""
+    if earlier(at, took) is None:
+        return f"{CLIENT}:{session}:{at.isoformat()}:{usage.input_tokens}"
+    waited = f"{first:.3f}" if earlier(at, first) is not None else "-"
+    return f"{CLIENT}:{session}:{usage.input_tokens}:{usage.output_tokens}:{took:.0f}:{waited}"
 
 
 def _title(file: File) -> str | None:

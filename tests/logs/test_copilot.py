@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+
+import pytest
 
 from kimi_mitm.logs.copilot import DebugReader, EventsReader, StoreReader
 from tests.logs.give import Database, at, file, lines, ms
@@ -83,31 +86,53 @@ def test_sums_are_not_read_and_an_answers_message_only_where_nothing_else_is() -
     assert (got.key, got.usage.output_tokens, got.usage.input_tokens) == ("copilot:m1", 120, None)
 
 
-def test_the_database_has_the_same_call_under_the_same_key() -> None:
+def store(**call: Any) -> Database:
     made = Database(StoreReader)
     made.table("sessions", "id, cwd, summary")
     made.table(
         "assistant_usage_events",
         "id INTEGER PRIMARY KEY, session_id, agent_id, model, input_tokens, output_tokens, "
-        "cache_read_tokens, cache_write_tokens, reasoning_tokens, duration_ms, finish_reason, created_at",
+        "cache_read_tokens, cache_write_tokens, reasoning_tokens, duration_ms, time_to_first_token_ms REAL, "
+        "finish_reason, created_at",
     )
     made.add("sessions", id="s1", cwd="/work", summary="Fix it")
-    made.add(
-        "assistant_usage_events",
-        session_id="s1",
-        model="gpt-5-mini",
-        input_tokens=1077,
-        output_tokens=107,
-        cache_read_tokens=64,
-        duration_ms=200,
-        created_at=STAMP,
-    )
+    usual = {"session_id": "s1", "model": "gpt-5-mini", "input_tokens": 1077, "output_tokens": 107}
+    made.add("assistant_usage_events", **{**usual, "created_at": STAMP, **call})
+    return made
+
+
+def test_the_database_has_the_same_call_under_the_same_key() -> None:
+    made = store(cache_read_tokens=64, duration_ms=200)
 
     (got,) = made.read()
     (event,) = lines(EventsReader, [START, record()], file(EVENTS))
 
     assert (got.key, got.title, got.folder, got.ids) == (event.key, "Fix it", "/work", ())
     assert made.read() == []
+
+
+@pytest.mark.parametrize("first", [120.417149, 120, None])
+def test_a_call_that_the_database_dates_a_millisecond_later_is_the_same(first: float | None) -> None:
+    later = store(duration_ms=200, time_to_first_token_ms=first, created_at="2026-03-02T09:00:00.380Z")
+    calls = [START, record(duration=200, timeToFirstTokenMs=first)]
+
+    (got,), (event,) = later.read(), lines(EventsReader, calls, file(EVENTS))
+
+    assert (got.key, got.at - event.at) == (event.key, timedelta(milliseconds=1))
+
+
+@pytest.mark.parametrize("took", [10**400, True, "x", -1])
+def test_a_duration_that_is_none_leaves_the_time_to_tell_calls_apart(took: Any) -> None:
+    (got,) = store().read()
+    (event,) = lines(EventsReader, [START, record(duration=took)], file(EVENTS))
+
+    assert got.key == event.key
+
+
+def test_calls_of_the_same_figures_are_told_apart() -> None:
+    alike = [record(timeToFirstTokenMs=120.417149), record(timeToFirstTokenMs=121.002)]
+
+    assert len({got.key for got in lines(EventsReader, [START, *alike], file(EVENTS))}) == 2
 
 
 def test_a_request_in_vs_code() -> None:
