@@ -7,13 +7,23 @@ from dataclasses import dataclass, field
 
 from kimi_mitm.records import Answer, Composition, Estimate, EstimateKind, Usage
 from kimi_mitm.tokens import learner, tokenizer
+from kimi_mitm.tokens.bounds import anchored, bounds
 from kimi_mitm.tokens.composition import compose
 from kimi_mitm.tokens.features import INDEX, Medium
 from kimi_mitm.tokens.groups import Group, group_of
 from kimi_mitm.tokens.models import Models, Weighing
 from kimi_mitm.tokens.reading import Cache, Call, Observed, Reader
 from kimi_mitm.tokens.regression import Row, dot
-from kimi_mitm.tokens.turns import Anchors, Conversations, Exchanged, Turn, signed, turn, with_reasoning
+from kimi_mitm.tokens.turns import (
+    Anchor,
+    Anchors,
+    Conversations,
+    Exchanged,
+    Turn,
+    signed,
+    turn,
+    with_reasoning,
+)
 
 _ANCHOR = 0.95
 _MEDIA_MOST = 100_000
@@ -89,8 +99,8 @@ class Estimator:
         static = round(dot(weighing.known, x)) if observed.group.exact and x.keys() <= _TEXT_ONLY else None
         if static is not None and weighing.model.exact_holds:
             tokens = float(static)
-        elif anchor is not None:
-            tokens += _ANCHOR * (anchor.tokens - _predicted(weighing, anchor.x, anchor.media))
+        else:
+            tokens = _bounded(weighing, x, tokens, anchor)
         context = self._contexts.get(call.previous_response_id) if call.previous_response_id else None
         if context is not None:
             tokens += context - self._head_tokens(weighing, observed)
@@ -173,6 +183,8 @@ class Estimator:
             self._contexts[response_id] = tokens + max(0, spoken)
         if call.hidden or call.previous_response_id or observed.cut or not observed.chain:
             return []
+        if not bounds(estimated.x).hold(tokens):
+            return []
         weighing = self._models.weighing(observed.group, call)
         self._learn_media(weighing, observed, estimated.x, tokens)
         error = abs(estimated.estimate.input_tokens - tokens) / tokens
@@ -232,6 +244,17 @@ def _predicted(weighing: Weighing, x: Mapping[str, float], media: tuple[Medium, 
         if (known := weighing.model.media.get(medium.digest)) is not None:
             tokens += known - dot(weighing.weights, dict(medium.costs))
     return tokens
+
+
+def _bounded(weighing: Weighing, x: Mapping[str, float], tokens: float, anchor: Anchor | None) -> float:
+    """The prediction, put right by what an earlier prompt turned out to have, if it can be true at all;
+    else what the family's weights say, as far as that can."""
+    limits, family = bounds(x), dot(weighing.known, x)
+    if anchor is not None:
+        limits = anchored(x, anchor.x, anchor.tokens)
+        tokens += _ANCHOR * (anchor.tokens - _predicted(weighing, anchor.x, anchor.media))
+        family += anchor.tokens - dot(weighing.known, anchor.x)
+    return tokens if limits.hold(tokens) else limits.nearest(family)
 
 
 def _plain(observed: Observed) -> int:

@@ -19,6 +19,10 @@ WINDOW = 80
 _ERRORS = 40
 _MEDIA = 64
 _MOST_TOKENS = 50_000_000
+# A fit is due after an answer that was off by so many times its noise, and after as many quiet ones as this
+# share of the rows.
+_CALM = 1.0
+_REFIT = 8
 # So many answers in a row that the weights can't explain are a change of the provider's.
 _CHANGED = 3
 _FORGETFUL = 0.6
@@ -30,6 +34,18 @@ class State(msgspec.Struct, array_like=True):
     version: int
     names: list[str]
     rows: list[list[float]]
+    errors: list[float]
+    exact_misses: list[bool]
+    seen: int
+    media: dict[str, float]
+
+
+class _Packed(msgspec.Struct, array_like=True):
+    """A `State` whose rows are encoded already."""
+
+    version: int
+    names: list[str]
+    rows: list[msgspec.Raw]
     errors: list[float]
     exact_misses: list[bool]
     seen: int
@@ -60,15 +76,32 @@ class Learned:
         self.seen = 0
         self.media: dict[str, float] = {}
         self._weights: dict[str, float] = {}
-        self._stale = True
-        self._prior: Mapping[str, Normal] | None = None
+        self.revision = 0
+        self._places: dict[str, int] = {}
+        self._packed: dict[int, tuple[Row, msgspec.Raw]] = {}
+        self._surprised = True
+        self._unfitted = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether the weights may stand: all answers since the last fit were as they said, and few."""
+        return not self._surprised and self._unfitted <= len(self.rows) // _REFIT
+
+    def unsettle(self) -> None:
+        """Has the weights fitted when they are next needed: what they start from has changed."""
+        self._surprised = True
+
+    def forget_weights(self) -> None:
+        """Has the weights fitted anew when they are next needed, from the rows alone."""
+        self._weights, self._surprised = {}, True
 
     def weights(self, prior: Mapping[str, Normal], floor: float, share: float) -> Mapping[str, float]:
-        """The weights under this prior; fitted when rows or prior have changed."""
-        if self._stale or prior is not self._prior:
+        """The weights under this prior; fitted unless they are settled."""
+        if not self.settled:
             if self.rows:
                 self._weights = self._fitted(prior, floor, share)
-            self._prior, self._stale = prior, False
+                self.revision += 1
+            self._surprised, self._unfitted = False, 0
         return self._weights
 
     def _fitted(self, prior: Mapping[str, Normal], floor: float, share: float) -> dict[str, float]:
@@ -80,12 +113,15 @@ class Learned:
             weights = regression.fit(self.rows, prior, floor=floor, share=share, decay=_FORGETFUL)
         return weights
 
-    def learn(self, row: Row) -> None:
-        """Takes in one more answered prompt."""
+    def learn(self, row: Row, floor: float = 1.0, share: float = 0.006) -> None:
+        """Takes in one more answered prompt. One that the weights foretold costs no fit of its own."""
+        expected = row.x.keys() <= self._weights.keys()
+        off = abs(row.y - regression.dot(self._weights, row.x))
+        self._surprised |= not expected or off > _CALM * regression.noise(row.y, floor, share)
+        self._unfitted += 1
         self.rows.append(row)
         del self.rows[:-WINDOW]
         self.seen += 1
-        self._stale = True
 
     def remember_error(self, error: float, exact_miss: bool | None) -> None:
         """Keeps an estimate's relative error, and whether a static count missed."""
@@ -117,14 +153,19 @@ class Learned:
 
     def dump(self) -> bytes:
         """The state to be kept."""
-        names = sorted({name for row in self.rows for name in row.x})
-        place = {name: i for i, name in enumerate(names)}
-        rows = [
-            [row.y, *(n for name, value in row.x.items() for n in (place[name], _short(value)))]
-            for row in self.rows
-        ]
-        state = State(VERSION, names, rows, self.errors, self.exact_misses, self.seen, self.media)
+        self._packed = {id(row): self._packed.get(id(row)) or (row, self._pack(row)) for row in self.rows}
+        rows = [packed for _, packed in self._packed.values()]
+        state = _Packed(
+            VERSION, list(self._places), rows, self.errors, self.exact_misses, self.seen, self.media
+        )
         return msgspec.msgpack.encode(state)
+
+    def _pack(self, row: Row) -> msgspec.Raw:
+        places = [self._places.setdefault(name, len(self._places)) for name in row.x]
+        cells = [
+            n for place, value in zip(places, row.x.values(), strict=True) for n in (place, _short(value))
+        ]
+        return msgspec.Raw(msgspec.msgpack.encode([row.y, *cells]))
 
 
 def _missed(row: Row, weights: Mapping[str, float], floor: float, share: float) -> bool:

@@ -18,6 +18,8 @@ _LOADED = 256
 # Noise of a reported count: so many tokens, and such a share of it.
 _FLOOR, _SHARE = 1.0, 0.006
 _EXACT_FLOOR, _EXACT_SHARE = 1.0, 0.004
+# A model with so many answers no longer asks what its group's latest say.
+_ENOUGH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,14 @@ class Weighing:
     known: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A model's weights, and how often its group had been fitted by then."""
+
+    weights: dict[str, float]
+    revision: int
+
+
 class Models:
     """What was learned, by key. `faults` gets a line for every state that can't be read."""
 
@@ -38,33 +48,42 @@ class Models:
         self._kept = dict(states)
         self._faults = faults
         self._loaded: dict[str, Learned] = {}
-        self._weights: dict[str, dict[str, float]] = {}
+        self._weights: dict[str, _Kept] = {}
 
     def weighing(self, group: Group, call: Call) -> Weighing:
         """The weights for a request's model."""
         key, group_key = _keys(group, call)
         model, shared = self._learned(key), self._learned(group_key)
-        weights = self._weights.get(key)
-        if weights is None:
-            weights = self._weights[key] = self._fitted(group, model, shared)
+        weights = self._current(group, key, model, shared)
         known = {name: prior.mean for name, prior in group.prior.items()}
         return Weighing(key, model, shared, weights, known)
 
     def learn(self, group: Group, call: Call, row: Row) -> list[str]:
         """Takes in one answered prompt; returns the keys that changed."""
         key, group_key = _keys(group, call)
-        for name in (key, group_key):
-            self._learned(name).learn(row)
-        self._weights = {name: kept for name, kept in self._weights.items() if not _concerns(name, group_key)}
-        self._weights[key] = self._fitted(group, self._learned(key), self._learned(group_key))
+        model, shared = self._learned(key), self._learned(group_key)
+        for one in (model, shared):
+            one.learn(row, *_noise(group))
+        self._current(group, key, model, shared)
         return [key, group_key]
 
-    def _fitted(self, group: Group, model: Learned, shared: Learned) -> dict[str, float]:
-        floor, share = (_EXACT_FLOOR, _EXACT_SHARE) if group.exact else (_FLOOR, _SHARE)
+    def _current(self, group: Group, key: str, model: Learned, shared: Learned) -> dict[str, float]:
+        """A model's weights. They are fitted anew only when its answers ask for it, or, while it has few of
+        them, its group's."""
+        kept = self._weights.get(key)
+        if kept and model.settled:
+            steady = shared.settled and kept.revision == shared.revision
+            if steady or len(model.rows) >= _ENOUGH:
+                return kept.weights
+        floor, share = _noise(group)
         means = shared.weights(group.prior, floor, share)
         prior = {name: Normal(means.get(name, known.mean), known.sd) for name, known in group.prior.items()}
+        if kept and kept.revision != shared.revision:
+            model.unsettle()
         own = model.weights(prior, floor, share)
-        return {name: own.get(name, normal.mean) for name, normal in prior.items()}
+        weights = {name: own.get(name, normal.mean) for name, normal in prior.items()}
+        self._weights[key] = _Kept(weights, shared.revision)
+        return weights
 
     def _learned(self, key: str) -> Learned:
         found = self._loaded.pop(key, None)
@@ -91,6 +110,8 @@ class Models:
     def forget_weights(self) -> None:
         """Fits all weights anew when they are next needed."""
         self._weights.clear()
+        for learned in self._loaded.values():
+            learned.forget_weights()
 
     def states(self) -> dict[str, bytes]:
         """All states, to be kept."""
@@ -107,5 +128,5 @@ def _keys(group: Group, call: Call) -> tuple[str, str]:
     return f"model|{shared}|{call.wire_format}|{call.model or ''}", f"group|{shared}"
 
 
-def _concerns(key: str, group_key: str) -> bool:
-    return key.startswith("model" + group_key[5:] + "|")
+def _noise(group: Group) -> tuple[float, float]:
+    return (_EXACT_FLOOR, _EXACT_SHARE) if group.exact else (_FLOOR, _SHARE)

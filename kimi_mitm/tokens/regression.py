@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import sqrt, sumprod
+from operator import mul
 
 FREEDOM = 2.0
 PRIOR_FREEDOM = 3.0
@@ -18,6 +19,7 @@ _PASSES = 9
 # So many times the usual noise a single row may be off and still be believed.
 _BELIEVED = 200.0
 _STEADY_PASSES = 2
+_STILL = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,9 @@ def fit(
     scale = min(scale, _BELIEVED * len(rows))
     for _ in range(_STEADY_PASSES if calm else _PASSES):
         weights = problem.solve(weights, errors, scale)
-        errors = problem.errors(weights)
+        before, errors = errors, problem.errors(weights)
+        if scale == 1.0 and problem.still(before, errors):
+            break
         scale = max(1.0, scale / 3)
     if not all(abs(weight) < _WILDEST for weight in weights):
         return {name: prior[name].mean for name in names}
@@ -108,19 +112,22 @@ class _Problem:
         decay: float,
         loyal: bool,
     ) -> None:
-        place = {name: i for i, name in enumerate(names)}
         self.priors = priors
+        self.means = [prior.mean for prior in priors]
         self.loyal = loyal
         self.ys = [row.y for row in rows]
-        self.cells = [[(place[name], v) for name, v in row.x.items() if name in place] for row in rows]
+        self.columns = [[row.x.get(name, 0.0) for row in rows] for name in names]
+        self.lines = list(zip(*self.columns, strict=True))
         self.variances = [noise(y, floor, share) ** 2 for y in self.ys]
         self.ages = [decay ** (len(rows) - 1 - i) for i in range(len(rows))]
 
     def errors(self, weights: Sequence[float]) -> list[float]:
         """What the weights leave unexplained of each row."""
-        return [
-            y - sum(weights[j] * v for j, v in cells) for y, cells in zip(self.ys, self.cells, strict=True)
-        ]
+        return [y - sumprod(weights, line) for y, line in zip(self.ys, self.lines, strict=True)]
+
+    def still(self, before: Sequence[float], errors: Sequence[float]) -> bool:
+        """Whether a pass has changed no prediction by more than a tenth of its noise."""
+        return all((a - b) ** 2 < _STILL * v for a, b, v in zip(before, errors, self.variances, strict=True))
 
     def solve(self, weights: Sequence[float], errors: Sequence[float], scale: float) -> list[float]:
         """One pass: rows pull, and priors hold, by how far they were missed the last time."""
@@ -129,8 +136,13 @@ class _Problem:
             age * (FREEDOM + 1) / (FREEDOM * v * wide + e * e)
             for age, e, v in zip(self.ages, errors, self.variances, strict=True)
         ]
-        means = [prior.mean for prior in self.priors]
-        return _solve(self.cells, self.ys, pulls, means, self._holds(weights, wide))
+        holds = self._holds(weights, wide)
+        pulled = list(map(mul, pulls, self.ys))
+        right = [
+            sumprod(pulled, column) + hold * mean
+            for column, hold, mean in zip(self.columns, holds, self.means, strict=True)
+        ]
+        return _solved(_factored(self.columns, pulls, holds), right)
 
     def _holds(self, weights: Sequence[float], wide: float) -> list[float]:
         if self.loyal:
@@ -141,47 +153,33 @@ class _Problem:
         ]
 
 
-def _solve(
-    sparse: Sequence[Sequence[tuple[int, float]]],
-    ys: Sequence[float],
-    pulls: Sequence[float],
-    means: Sequence[float],
-    precisions: Sequence[float],
-) -> list[float]:
-    size = len(means)
-    matrix = [[0.0] * size for _ in range(size)]
-    right = [p * m for p, m in zip(precisions, means, strict=True)]
-    for i, precision in enumerate(precisions):
-        matrix[i][i] = precision
-    for cells, y, pull in zip(sparse, ys, pulls, strict=True):
-        for i, value in cells:
-            line = matrix[i]
-            part = pull * value
-            right[i] += part * y
-            for j, other in cells:
-                line[j] += part * other
-    return _cholesky_solve(matrix, right)
-
-
-def _cholesky_solve(matrix: list[list[float]], right: list[float]) -> list[float]:
-    """Solves a symmetric positive definite system, in place."""
-    size = len(right)
-    for i in range(size):
-        line = matrix[i]
+def _factored(
+    columns: Sequence[Sequence[float]], pulls: Sequence[float], precisions: Sequence[float]
+) -> list[list[float]]:
+    """The lower triangle of the normal equations, by Cholesky."""
+    matrix: list[list[float]] = []
+    for i, column in enumerate(columns):
+        pulled = list(map(mul, pulls, column))
+        line = [sumprod(pulled, other) for other in columns[: i + 1]]
+        line[i] += precisions[i]
         for j in range(i):
             other = matrix[j]
-            line[j] = (line[j] - sum(map(_times, line[:j], other[:j]))) / other[j]
-        line[i] = sqrt(max(line[i] - sum(value * value for value in line[:i]), 1e-12))
-        right[i] = (right[i] - sum(map(_times, line[:i], right[:i]))) / line[i]
-    for i in range(size - 1, -1, -1):
-        right[i] /= matrix[i][i]
+            line[j] = (line[j] - sumprod(line[:j], other[:j])) / other[j]
+        line[i] = sqrt(max(line[i] - sumprod(line[:i], line[:i]), 1e-12))
+        matrix.append(line)
+    return matrix
+
+
+def _solved(factor: Sequence[Sequence[float]], right: list[float]) -> list[float]:
+    """The unknowns of a factored system, in place of its right side."""
+    for i, line in enumerate(factor):
+        right[i] = (right[i] - sumprod(line[:i], right[:i])) / line[i]
+    for i in range(len(right) - 1, -1, -1):
+        line = factor[i]
+        found = right[i] = right[i] / line[i]
         for j in range(i):
-            right[j] -= matrix[i][j] * right[i]
+            right[j] -= line[j] * found
     return right
-
-
-def _times(a: float, b: float) -> float:
-    return a * b
 
 
 def spreads(
@@ -194,22 +192,14 @@ def spreads(
 ) -> dict[str, float]:
     """Standard deviations of the weights after these rows, each taken by itself."""
     names = list(weights)
-    place = {name: i for i, name in enumerate(names)}
-    size = len(names)
-    matrix = [[0.0] * size for _ in range(size)]
-    for i, name in enumerate(names):
-        matrix[i][i] = 1.0 / prior[name].sd ** 2
-    for row in rows:
-        variance = noise(row.y, floor, share) ** 2
-        error = row.y - dot(weights, row.x)
-        pull = (FREEDOM + 1) / (FREEDOM * variance + error * error)
-        cells = [(place[name], value) for name, value in row.x.items() if name in place]
-        for i, value in cells:
-            for j, other in cells:
-                matrix[i][j] += pull * value * other
+    priors = [prior[name] for name in names]
+    problem = _Problem(rows, names, priors, floor, share, 1.0, True)
+    errors = problem.errors(list(weights.values()))
+    pulls = [(FREEDOM + 1) / (FREEDOM * v + e * e) for e, v in zip(errors, problem.variances, strict=True)]
+    factor = _factored(problem.columns, pulls, [1.0 / one.sd**2 for one in priors])
     found = {}
     for i, name in enumerate(names):
-        unit = [0.0] * size
+        unit = [0.0] * len(names)
         unit[i] = 1.0
-        found[name] = sqrt(max(0.0, _cholesky_solve([line[:] for line in matrix], unit)[i]))
+        found[name] = sqrt(max(0.0, _solved(factor, unit)[i]))
     return found

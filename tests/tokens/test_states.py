@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kimi_mitm.tokens import Estimator, learner
 from kimi_mitm.tokens.learner import Learned, StateError
-from kimi_mitm.tokens.regression import Row
+from kimi_mitm.tokens.regression import Normal, Row
 
 
 @pytest.fixture
@@ -119,6 +119,65 @@ def test_old_answers_make_room() -> None:
     assert (len(again.rows), len(again.errors), len(again.media), again.seen) == (80, 40, 64, 500)
     assert again.rows[-1] == Row({"const": 1.0, "text": 499.0}, 506.0)
     assert len(learned.dump()) < 8000
+
+
+PRIOR = {"const": Normal(4, 10), "text": Normal(1, 0.1)}
+
+
+def taught_rows(count: int) -> Learned:
+    """A model whose prompts have 7 tokens more than their text."""
+    learned = Learned()
+    for n in range(count):
+        learned.learn(Row({"const": 1.0, "text": 10.0 * n}, 10.0 * n + 7))
+        learned.weights(PRIOR, 1.0, 0.006)
+    return learned
+
+
+def test_an_answer_that_was_foretold_costs_no_fit() -> None:
+    """Once there are enough of them."""
+    learned = taught_rows(40)
+    fits = learned.revision
+
+    learned.learn(Row({"const": 1.0, "text": 50.0}, 57))
+    learned.weights(PRIOR, 1.0, 0.006)
+
+    assert learned.settled
+    assert learned.revision == fits
+    assert fits < 30
+
+
+@pytest.mark.parametrize(
+    "row", [Row({"const": 1.0, "text": 50.0}, 61), Row({"const": 1.0, "text": 50.0, "digits": 3.0}, 57)]
+)
+def test_a_surprise_is_fitted_at_once(row: Row) -> None:
+    """A figure beyond the noise, or something that no prompt had before."""
+    learned = taught_rows(40)
+
+    learned.learn(row)
+
+    assert not learned.settled
+
+
+def test_many_quiet_answers_are_fitted_in_the_end() -> None:
+    """Small differences add up."""
+    learned = taught_rows(40)
+    fits = learned.revision
+
+    for n in range(11):
+        learned.learn(Row({"const": 1.0, "text": 40.0 + n}, 47.5 + n))
+        learned.weights(PRIOR, 1.0, 0.006)
+
+    assert learned.revision > fits
+
+
+def test_a_state_is_the_same_however_often_it_was_dumped() -> None:
+    """Rows are encoded once."""
+    learned, often = taught_rows(100), Learned()
+    for row in [Row({"old": 1.0}, 3), *taught_rows(100).rows]:
+        often.learn(row)
+        often.dump()
+
+    assert learner.load(often.dump()).rows == learner.load(learned.dump()).rows
 
 
 def test_many_models_do_not_fill_the_memory() -> None:
