@@ -95,6 +95,16 @@ class Joiner:
             self._wait(reading)
         return outcome
 
+    def knows(self, key: str) -> bool:
+        """Whether a record of that key is tied, or waits."""
+        return key in self._homes or key in self._waiting
+
+    def remember(self, key: str, exchange_id: str, by: str) -> None:
+        """Learns what a record was tied to by an earlier run, and by what (`id` or `time`)."""
+        self._homes[key] = (exchange_id, by)
+        if len(self._homes) > _MOST_KEYS:
+            self._homes.popitem(last=False)
+
     def late(self) -> list[Joined]:
         """The records tied since the last call that no other call has given."""
         found, self._late = self._late, []
@@ -183,9 +193,7 @@ class Joiner:
         old = home[0] if home else None
         if old is not None and old != exchange_id:
             self._taken.get(old, {}).pop(slot(reading), None)
-        self._homes[reading.key] = (exchange_id, by)
-        if len(self._homes) > _MOST_KEYS:
-            self._homes.popitem(last=False)
+        self.remember(reading.key, exchange_id, by)
         if exchange_id in self._exchanges:
             self._taken.setdefault(exchange_id, {}).setdefault(slot(reading), reading.key)
         if home is None:

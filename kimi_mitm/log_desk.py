@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,8 @@ from kimi_mitm.faults import place_of
 from kimi_mitm.join import Joined, Joiner, OfSession
 from kimi_mitm.lessons import Lessons
 from kimi_mitm.log_exchange import clean, made_of
-from kimi_mitm.match import LOG_PREFIX, wire_exchange
+from kimi_mitm.log_memory import LogMemory
+from kimi_mitm.match import LOG_PREFIX, earliest, wire_exchange
 from kimi_mitm.records import Exchange, Reading
 from kimi_mitm.render import exchange_json
 from kimi_mitm.session_book import SessionBook
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from kimi_mitm.logs.follow import Logs, SourceHealth
 
-_RECENT = 1_000
 _LOOK_BACK = timedelta(hours=2)
 _LAST_LOOK_S = 3.0
 
@@ -70,8 +69,8 @@ class LogDesk:
         self._lessons = lessons
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._recent: OrderedDict[str, Exchange] = OrderedDict()
-        self._readings: OrderedDict[str, dict[str, Reading]] = OrderedDict()
+        self._memory = LogMemory(store)
+        self._owed: tuple[str, ...] = ()
         self._logs: Logs | None = None
         self._following: asyncio.Task[None] | None = None
         self._faults: set[str] = set()
@@ -79,14 +78,18 @@ class LogDesk:
 
     async def open(self, *, since: datetime | None = None) -> None:
         """Learns the exchanges of the last hours (or since then), which records may still be about, and
-        the records that an earlier run left waiting."""
+        the records that an earlier run left waiting, with the exchanges of their time."""
         if self._store.engine is None:
             return
         since = since or self._clock() - _LOOK_BACK
+        waiting = await reading_rows.still_waiting(self._store.engine, since)
+        if waiting:
+            since = min(since, earliest(waiting[0]))
         async for exchange in exchange_rows.stream(self._store.engine, Wanted(since=since)):
-            self._know(exchange)
+            self._memory.know(exchange)
             self.joiner.exchange(wire_exchange(exchange))
-        await self.take(await reading_rows.still_waiting(self._store.engine, since))
+        await self.take(waiting)
+        self._owed = tuple(reading.key for reading in waiting)
 
     def follow(self, since: datetime) -> None:
         """Follows the logs, as the settings say; on the first run of all, what is written from `since` on."""
@@ -110,12 +113,18 @@ class LogDesk:
             self._say(f"the clients' logs are no longer followed ({place_of(e)})")
 
     async def close(self) -> None:
-        """Looks at the logs once more, then stops."""
+        """Looks at the logs once more, then stops. A record that may yet turn out to be of an exchange on
+        the wire is left to the next run: what ties the two may not have been written, or read, in time."""
         if self._logs is not None and self._following is not None:
             self._logs.stop()
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(self._following, _LAST_LOOK_S)
-        await self.expire(datetime.max.replace(tzinfo=UTC))
+        async with self._lock:
+            alone = self.joiner.expire(datetime.max.replace(tzinfo=UTC))
+        owed = [reading.key for reading in alone if self._memory.is_near(reading)]
+        if owed:
+            self._store.put(reading_rows.owing(owed))
+        await self._decided(reading for reading in alone if reading.key not in owed)
 
     def health(self) -> list[SourceHealth]:
         """How the sources do that are followed."""
@@ -123,11 +132,12 @@ class LogDesk:
 
     async def seen(self, exchange: Exchange, ids: frozenset[str] = frozenset()) -> None:
         """An exchange on the wire began or ended; `ids` are those that its record doesn't have."""
-        self._know(exchange)
+        self._memory.know(exchange)
         await self._tried(self._seen(exchange, ids))
 
     async def take(self, readings: Sequence[Reading]) -> None:
         """Takes records of logs; when it returns they are kept."""
+        await self._tried(self._memory.remind(self.joiner, readings))
         for reading in readings:
             await self._tried(self._take(clean(reading)))
         await self._tried(self._late())
@@ -136,13 +146,19 @@ class LogDesk:
         """Gives up waiting for exchanges that the proxy never saw: they are made of the records alone."""
         async with self._lock:
             alone = self.joiner.expire(now or self._clock())
+        await self._decided(alone)
+        if self._owed:
+            self._store.put(reading_rows.owing_no_more(self._owed))
+            self._owed = ()
+
+    async def _decided(self, alone: Iterable[Reading]) -> None:
         for reading in alone:
             await self._tried(self._alone(reading))
         await self._tried(self._late())
 
     async def readings(self, exchange: Exchange) -> list[Reading]:
         """Everything that is known of an exchange's figures: of the wire and of logs."""
-        return [*settling.wire_readings(exchange), *(await self._kept(exchange.id)).values()]
+        return [*settling.wire_readings(exchange), *(await self._memory.readings(exchange.id)).values()]
 
     async def _tried(self, work: Awaitable[None]) -> None:
         """One record at a time: others get their turn in between, and one that trips us is left out."""
@@ -157,10 +173,10 @@ class LogDesk:
 
     async def _seen(self, exchange: Exchange, ids: frozenset[str]) -> None:
         if exchange.ended_at is None:
-            self._readings.setdefault(exchange.id, {})
+            self._memory.begun(exchange.id)
         joined = self.joiner.exchange(wire_exchange(exchange, ids=ids))
         await self._join(joined)
-        early = exchange.ended_at is not None and self._readings.get(exchange.id)
+        early = exchange.ended_at is not None and self._memory.has_readings(exchange.id)
         if early and all(found.exchange_id != exchange.id for found in joined):
             await self._settle(exchange.id)
 
@@ -181,18 +197,23 @@ class LogDesk:
         for found in joined:
             if found.moved_from is not None:
                 await self._leave(found.moved_from, found.reading.key)
-            kept = await self._kept(found.exchange_id)
-            kept[found.reading.key] = found.reading
-            await self._settle(found.exchange_id, found.reading)
+            reading = found.reading
+            if found.exchange_id.startswith(LOG_PREFIX):
+                reading = replace(
+                    reading, joined_by=None
+                )  # of records alone: there was no wire to be tied to
+            kept = await self._memory.readings(found.exchange_id)
+            kept[reading.key] = reading
+            await self._settle(found.exchange_id, reading)
 
     async def _leave(self, exchange_id: str, key: str) -> None:
         """A record turned out to be of another exchange. What was made of it alone is undone."""
-        kept = await self._kept(exchange_id)
+        kept = await self._memory.readings(exchange_id)
         kept.pop(key, None)
         if kept or not exchange_id.startswith(LOG_PREFIX):
             await self._settle(exchange_id)
             return
-        self._recent.pop(exchange_id, None)
+        self._memory.forget(exchange_id)
 
         async def forget(connection: AsyncConnection) -> None:
             await exchange_rows.forget(connection, exchange_id)
@@ -201,11 +222,11 @@ class LogDesk:
 
     async def _settle(self, exchange_id: str, *fresh: Reading) -> None:
         """Settles an exchange with all that is known of it; `fresh` readings are kept with it."""
-        before = await self._exchange(exchange_id)
+        before = await self._memory.exchange(exchange_id)
         after = before
         if before is not None and before.ended_at is not None:
             after = settling.settle(before, await self.readings(before))
-            after = settling.described(after, list((await self._kept(exchange_id)).values()))
+            after = settling.described(after, list((await self._memory.readings(exchange_id)).values()))
         if after is None or after == before:
             if fresh:
                 self._store.put(reading_rows.saving(exchange_id, *fresh))
@@ -219,9 +240,9 @@ class LogDesk:
 
     async def _alone(self, reading: Reading) -> None:
         exchange = made_of(reading)
-        kept = await self._kept(exchange.id)
+        kept = await self._memory.readings(exchange.id)
         kept[reading.key] = reading
-        before = await self._exchange(exchange.id)
+        before = await self._memory.exchange(exchange.id)
         found = list(kept.values())
         exchange = settling.described(settling.settle(exchange, found), found)
         session_id = before.session_id if before else await self._place(exchange)
@@ -248,7 +269,7 @@ class LogDesk:
         async def save(connection: AsyncConnection) -> None:
             await exchange_rows.save(connection, [exchange])
 
-        self._know(exchange)
+        self._memory.know(exchange)
         extras = [Extra(save)]
         if fresh:
             extras.append(Extra(reading_rows.saving(exchange.id, *fresh)))
@@ -261,30 +282,6 @@ class LogDesk:
         for session in list(self._keeper.book.live()):
             if session.client_session_id == reading.client_session_id:
                 await self._keeper.change(_describing(session.session_id, reading))
-
-    async def _exchange(self, exchange_id: str) -> Exchange | None:
-        known = self._recent.get(exchange_id)
-        if known is not None or self._store.engine is None:
-            return known
-        return await exchange_rows.get(self._store.engine, exchange_id)
-
-    def _know(self, exchange: Exchange) -> None:
-        self._recent[exchange.id] = exchange
-        self._recent.move_to_end(exchange.id)
-        while len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
-
-    async def _kept(self, exchange_id: str) -> dict[str, Reading]:
-        """An exchange's readings of logs; after a restart they are only in the store."""
-        if exchange_id not in self._readings:
-            found: Sequence[Reading] = ()
-            if self._store.engine is not None:
-                found = await reading_rows.of(self._store.engine, exchange_id)
-            self._readings[exchange_id] = {reading.key: reading for reading in found}
-        self._readings.move_to_end(exchange_id)
-        while len(self._readings) > _RECENT:
-            self._readings.popitem(last=False)
-        return self._readings[exchange_id]
 
 
 def _describing(session_id: str, reading: Reading) -> Callable[[SessionBook], Changes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -476,3 +477,103 @@ async def test_a_log_names_the_client_that_hid_behind_a_library(tmp_path: Path) 
 
     assert before.client == "openai-python"
     assert (after.client, after.client_version, after.client_session_id) == ("llm", "0.36", "c7")
+
+
+async def test_a_record_beside_an_exchange_is_left_to_the_next_run_and_tied_there(tmp_path: Path) -> None:
+    """The proxy ended right after the client: the line with the id was not read in time."""
+    clock = Clock()
+    async with engine(tmp_path, clock) as rig:
+        seen = await call(rig)
+        unnamed = record(client_session_id="another name of the session")
+        await rig.desk.logs.take([unnamed])
+    clock.wait(4 * 3600)
+    async with engine(tmp_path, clock) as rig:
+        left = [e.id for e in await rig.records()]
+        await rig.desk.logs.take([replace(unnamed, ids=("resp-1",))])
+        await rig.pass_time(60)
+        found = await rig.records()
+
+    assert left == [e.id for e in found] == [seen.id]
+    assert (found[0].via, found[0].input_tokens) == ("logs", 500)
+
+
+async def test_what_was_left_to_the_next_run_and_is_of_no_exchange_becomes_one_there(tmp_path: Path) -> None:
+    clock = Clock()
+    async with engine(tmp_path, clock) as rig:
+        seen = await call(rig)
+        await rig.desk.logs.take([record(client_session_id="another session")])
+    clock.wait(4 * 3600)
+    for _ in range(2):
+        async with engine(tmp_path, clock) as rig:
+            await rig.pass_time(60)
+            found = await rig.records()
+
+    assert sorted(e.id for e in found) == sorted([seen.id, "log:k1"])
+
+
+@pytest.mark.parametrize("other", [{"client": "aider"}, {"second": -20.0}, {"second": 30.0}])
+async def test_a_record_beside_no_exchange_of_its_client_is_one_when_the_proxy_ends(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    async with engine(tmp_path) as rig:
+        seen = await call(rig)
+        await rig.desk.logs.take([record(**{"client_session_id": "another session", **other})])
+    async with engine(tmp_path) as rig:
+        found = await rig.records()
+
+    assert sorted(e.id for e in found) == sorted([seen.id, "log:k1"])
+
+
+@pytest.mark.parametrize("ids", [(), ("resp-9",)])
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_record_that_is_an_exchange_changes_nothing_when_it_comes_again(
+    tmp_path: Path, ids: tuple[str, ...], restart: bool
+) -> None:
+    clock = Clock()
+    again = record(ids=ids)
+    rig = await start(tmp_path, clock)
+    await rig.desk.logs.take([again])
+    await rig.desk.logs.expire(datetime.max.replace(tzinfo=UTC))
+    before = await rig.records()
+    if restart:
+        await rig.desk.close()
+        clock.wait(9 * 3600)
+        rig = await start(tmp_path, clock)
+    await rig.desk.logs.take([again])
+    await rig.desk.logs.expire(datetime.max.replace(tzinfo=UTC))
+    after = await rig.records()
+    await rig.desk.close()
+
+    assert [(e.source, e.via) for e in before] == [(Source.LOGS, None)]
+    assert after == before
+
+
+async def test_a_record_of_the_wire_stays_there_when_it_comes_again_much_later(tmp_path: Path) -> None:
+    clock = Clock()
+    async with engine(tmp_path, clock) as rig:
+        await call(rig)
+        await rig.desk.logs.take([record()])
+        before = await rig.records()
+    clock.wait(9 * 3600)
+    async with engine(tmp_path, clock) as rig:
+        await rig.desk.logs.take([record()])
+        await rig.desk.logs.expire(datetime.max.replace(tzinfo=UTC))
+        after = await rig.records()
+
+    assert before[0].notes["joined_by"] == "time"
+    assert after == before
+
+
+async def test_an_exchange_of_an_earlier_runs_log_gives_way_to_the_wires(tmp_path: Path) -> None:
+    clock = Clock()
+    async with engine(tmp_path, clock) as rig:
+        seen = await call(rig)
+        await rig.desk.logs.take([record(client_session_id="another session")])
+        await rig.desk.logs.expire(datetime.max.replace(tzinfo=UTC))
+        assert len(await rig.records()) == 2
+    async with engine(tmp_path, clock) as rig:
+        await rig.desk.logs.open(since=AT - timedelta(hours=1))
+        await rig.desk.logs.take([record(ids=("resp-1",))])
+        found = await rig.records()
+
+    assert [e.id for e in found] == [seen.id]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kimi_mitm.records import Reading
@@ -17,6 +17,8 @@ from kimi_mitm.store.tables import readings
 from kimi_mitm.store.writer import Change
 
 _WAITING = "waiting"
+_OWED = "owed"
+_KEYS_AT_ONCE = 500
 
 
 def saving(exchange_id: str, *found: Reading) -> Change:
@@ -39,15 +41,48 @@ def waiting(reading: Reading) -> Change:
     return change
 
 
+def owing(keys: Sequence[str]) -> Change:
+    """The change that leaves waiting readings to the next run, however much later that is."""
+    return _moving(keys, _WAITING, _OWED)
+
+
+def owing_no_more(keys: Sequence[str]) -> Change:
+    """The change that ends that for those that are still of no exchange."""
+    return _moving(keys, _OWED, _WAITING)
+
+
+def _moving(keys: Sequence[str], old: str, new: str) -> Change:
+    rows = [{"named": key} for key in keys]
+    statement = update(readings).where(readings.c.key == bindparam("named"), readings.c.state == old)
+
+    async def change(connection: AsyncConnection) -> None:
+        await connection.execute(statement.values(state=new), rows)
+
+    return change
+
+
 async def still_waiting(engine: AsyncEngine, since: datetime) -> Sequence[Reading]:
-    """The readings since then that are of no exchange yet, oldest first."""
-    statement = select(readings.c.document).where(readings.c.state == _WAITING)
+    """The readings since then that are of no exchange yet, and those that an earlier run left to this one,
+    oldest first."""
+    new = and_(readings.c.state == _WAITING, readings.c.at >= instant(since))
+    statement = select(readings.c.document).where(or_(new, readings.c.state == _OWED))
     async with engine.connect() as connection:
-        found = await connection.execute(
-            statement.where(readings.c.at >= instant(since)).order_by(readings.c.at)
-        )
-        rows = found.scalars().all()
+        rows = (await connection.execute(statement.order_by(readings.c.at))).scalars().all()
     return [reading for row in rows if (reading := _read(row)) is not None]
+
+
+async def homes(engine: AsyncEngine, keys: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Key, exchange and what tied them, of the readings with these keys that are of an exchange."""
+    found: list[tuple[str, str, str]] = []
+    wanted = select(readings.c.key, readings.c.exchange_id, readings.c.state)
+    async with engine.connect() as connection:
+        for begin in range(0, len(keys), _KEYS_AT_ONCE):
+            some = readings.c.key.in_(keys[begin : begin + _KEYS_AT_ONCE])
+            rows = await connection.execute(wanted.where(some, readings.c.exchange_id.is_not(None)))
+            found += [
+                (key, exchange_id, "id" if state == "id" else "time") for key, exchange_id, state in rows
+            ]
+    return found
 
 
 def _row(exchange_id: str | None, reading: Reading, state: str) -> dict[str, Any]:
