@@ -18,6 +18,7 @@ from kimi_mitm.drafting import Again, Fault, News, Update
 from kimi_mitm.events import Hub
 from kimi_mitm.faults import place_of
 from kimi_mitm.intake import Intake
+from kimi_mitm.known import Known
 from kimi_mitm.lessons import Lessons
 from kimi_mitm.log_desk import LogDesk
 from kimi_mitm.outbox import Outbox
@@ -103,7 +104,7 @@ class Desk:
         await self.keeper.open(now)
         await self.archivist.archive_ended()
         await self.logs.open()
-        self._known = await store.known_exchanges() if settings.offline else frozenset()
+        self._known = Known(store, await store.known_exchanges() if settings.offline else None)
 
     def _own_table(self) -> Mapping[str, str]:
         try:

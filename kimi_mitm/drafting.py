@@ -11,6 +11,7 @@ from kimi_mitm import draft as drafts
 from kimi_mitm import exchange_figures, link, recognise, settling
 from kimi_mitm.draft import Draft
 from kimi_mitm.faults import place_of
+from kimi_mitm.known import Known
 from kimi_mitm.records import Answer, Operation
 from kimi_mitm.tokens import Estimator
 from kimi_mitm.wire import FORMATS
@@ -52,7 +53,7 @@ class Drafting:
     must not touch; `table`: the user's own model → provider table."""
 
     def __init__(
-        self, estimator: Estimator, emit: Emit, table: Mapping[str, str], known: frozenset[str]
+        self, estimator: Estimator, emit: Emit, table: Mapping[str, str], known: Known | None
     ) -> None:
         self._estimator = estimator
         self._emit = emit
@@ -60,11 +61,11 @@ class Drafting:
         self._known = known
         self._pending: OrderedDict[str, Draft] = OrderedDict()
 
-    def is_known(self, exchange_id: str, flow_id: str) -> bool:
-        """Whether it was recorded before; its flow is told of then."""
-        if exchange_id not in self._known:
+    def is_known(self, opened: link.Opened, exchange_id: str) -> bool:
+        """Whether it was recorded before and is read again; its flow is told of then."""
+        if self._known is None or not self._known.has(exchange_id, live=opened.live):
             return False
-        self._emit(Again(exchange_id, flow_id))
+        self._emit(Again(exchange_id, opened.flow_id))
         return True
 
     def begin(self, opened: link.Opened, body: bytes | None, found: recognise.Candidate) -> Draft:
@@ -92,7 +93,7 @@ class Drafting:
         """A turn on a WebSocket; None when it was recorded before. `name` tells it from the others."""
         assert opened.wire_format is not None
         exchange_id = str(uuid.uuid5(uuid.UUID(opened.exchange_id), name))
-        if self.is_known(exchange_id, opened.flow_id):
+        if self.is_known(opened, exchange_id):
             return None
         draft = drafts.begin(
             opened,

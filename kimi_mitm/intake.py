@@ -14,6 +14,7 @@ from kimi_mitm.drafting import Drafting, Emit
 from kimi_mitm.faults import place_of
 from kimi_mitm.intake_http import HttpIntake
 from kimi_mitm.intake_socket import SocketIntake
+from kimi_mitm.known import Known
 from kimi_mitm.tokens import Estimator
 from kimi_mitm.wire.encoding import decode_body
 
@@ -31,7 +32,7 @@ class Intake:
         emit: Emit,
         *,
         table: Mapping[str, str] | None = None,
-        known: frozenset[str] = frozenset(),
+        known: Known | None = None,
     ) -> None:
         self._emit = emit
         self._drafting = Drafting(estimator, emit, table or {}, known)
@@ -77,10 +78,10 @@ class Intake:
             self.handle(link.Ended(n=n, at=at, error=why), b"")
 
     def _opened(self, opened: link.Opened, payload: bytes) -> None:
-        if self._drafting.is_known(opened.exchange_id, opened.flow_id):
-            return
         if opened.websocket and opened.wire_format:
             self._open[opened.n] = SocketIntake(self._drafting, opened)
+            return
+        if self._drafting.is_known(opened, opened.exchange_id):
             return
         body: bytes | None = None
         if opened.body == "whole":

@@ -382,6 +382,44 @@ def test_a_file_that_is_read_twice_is_recorded_once_and_noted_again(begin: Begin
     assert len(rows(tmp_path)) == 3
 
 
+def test_a_file_that_is_read_again_beside_live_traffic_changes_nothing(begin: Begin, tmp_path: Path) -> None:
+    """As with `mitmweb -r FILE`, and in a proxy that loads a file while it runs."""
+    first = begin()
+    first.hello()
+    told = [_chat_at(first, i, live=True) for i in range(3)]
+    first.send(link.Stop())
+    assert first.wait() == 0
+    stored, sessions = rows(tmp_path), rows(tmp_path, "session_id")
+
+    engine = begin()
+    engine.hello()
+    again = [_chat_at(engine, i, live=False) for i in range(3)]
+    new = _chat_at(engine, 3, live=False)
+    once_more = _chat_at(engine, 3, live=False)
+    engine.send(link.Stop())
+
+    assert engine.wait() == 0
+    assert [note.comment for note in again] == [note.comment for note in told]
+    assert new.comment == once_more.comment
+    assert rows(tmp_path)[:3] == stored
+    assert rows(tmp_path, "session_id")[:3] == sessions
+    assert len(rows(tmp_path)) == 4
+    assert sum(counted for (counted,) in _stats(tmp_path)) == 4
+
+
+def _chat_at(engine: Engine, i: int, *, live: bool) -> link.Note:
+    """A whole exchange of a known name and time; its settled note."""
+    n = engine.open(f"message {i}", exchange_id=str(uuid.UUID(int=i + 1)), at=1_770_000_000.0 + i, live=live)
+    engine.answer(n)
+    engine.end(n)
+    return engine.hear(link.Note, lambda note: note.settled and note.flow_id == f"flow-{n}")
+
+
+def _stats(folder: Path) -> list[tuple[int]]:
+    with closing(sqlite3.connect(folder / "kimi.db")) as database:
+        return database.execute("select json_extract(stats, '$.requests') from sessions").fetchall()
+
+
 def test_nothing_it_says_goes_to_its_standard_output_but_frames(begin: Begin) -> None:
     """A library that prints must not break the link."""
     script = (
