@@ -141,14 +141,29 @@ _PLACEHOLDER = re.compile(
 )
 
 type _Rule = tuple[str, re.Pattern[str], bool]
-_EXACT: tuple[_Rule, ...] = tuple(
-    (lit, re.compile(f"(?P<secret>{rest})", re.ASCII), False) for lit, rest in _KEYS
+type _Rules = tuple[tuple[str, tuple[_Rule, ...]], ...]
+"""Rules behind what all of their literals contain: a text without it is not searched for any of them."""
+
+
+def _behind(common: Iterable[str], rules: Iterable[_Rule]) -> _Rules:
+    found: dict[str, list[_Rule]] = {}
+    for rule in rules:
+        found.setdefault(next((part for part in common if part in rule[0]), rule[0]), []).append(rule)
+    return tuple((part, tuple(some)) for part, some in found.items())
+
+
+_EXACT = _behind(
+    ("xox", "_live_"), ((lit, re.compile(f"(?P<secret>{rest})", re.ASCII), False) for lit, rest in _KEYS)
 )
-_LOWER: tuple[_Rule, ...] = (
-    *((name, _VALUE, any_value) for name, any_value in _NAMES),
-    ("bearer", _SCHEME, False),
-    ("basic", _SCHEME, False),
+_LOWER = _behind(
+    ("secret", "token", "pass", "key", "x-amz-"),
+    (
+        *((name, _VALUE, any_value) for name, any_value in _NAMES),
+        ("bearer", _SCHEME, False),
+        ("basic", _SCHEME, False),
+    ),
 )
+_LOGINS: _Rule = ("://", _LOGIN, True)
 
 
 def text(s: str) -> str:
@@ -157,11 +172,15 @@ def text(s: str) -> str:
         return s
     lowered = s.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
     spans: list[tuple[int, int]] = []
-    for rule in _EXACT:
-        _search(s, s, rule, spans, bounded=True)
-    for rule in _LOWER:
-        _search(s, lowered, rule, spans, bounded=False)
-    _search(s, s, ("://", _LOGIN, True), spans, bounded=False)
+    for part, rules in _EXACT:
+        if part in s:
+            for rule in rules:
+                _search(s, s, rule, spans, bounded=True)
+    for part, rules in _LOWER:
+        if part in lowered:
+            for rule in rules:
+                _search(s, lowered, rule, spans, bounded=False)
+    _search(s, s, _LOGINS, spans, bounded=False)
     _private_keys(s, spans)
     return _masked(s, spans) if spans else s
 

@@ -81,7 +81,9 @@ class Register:
         async def write(connection: AsyncConnection) -> None:
             await self._transcripts.write(connection, drafts)
 
-        extras = [Extra(save)]
+        extras = []
+        if any(u.stage != "updated" for u in updates):  # an answer that goes on is told of, not stored
+            extras.append(Extra(save))
         if self._content and any(u.stage == "completed" for u in updates):
             extras.append(Extra(write, sum(len(u.draft.body or b"") for u in updates)))
         return await self._keeper.change(work, *extras, stored=self._transcripts.commit)

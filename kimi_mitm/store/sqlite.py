@@ -1,21 +1,24 @@
-"""SQLite through aiosqlite, crossing to its thread once a statement instead of four times.
+"""SQLite through aiosqlite, crossing to its thread as seldom as possible: each crossing wakes two threads.
 
-Each crossing wakes two threads. aiosqlite's own cursors cross to be made, to execute, to fetch and to be
-closed; these do all of it at once, as long as the rows are few. Many rows are fetched as they are asked for.
+aiosqlite's own cursors cross to be made, to execute, to fetch and to be closed; these do all of it at once,
+as long as the rows are few. Many rows are fetched as they are asked for. Inside a transaction that holds
+the write lock a small statement doesn't cross at all: it waits for nobody, and what it writes stays in
+memory till the commit, which does cross, for it may wait for the disk.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 
 _AHEAD = 64
-"""Rows that are fetched with the statement itself."""
+"""Rows that are fetched with the statement itself, or written without a crossing."""
+_LOCKING = "BEGIN IMMEDIATE"
 
 
 class Cursor:
@@ -38,16 +41,17 @@ class Cursor:
 
     async def execute(self, sql: str, parameters: Any = ()) -> Cursor:
         """Executes one statement."""
-        return await self._connection.cross(lambda raw: self._run(raw.cursor(), "execute", sql, parameters))
+        return await self._connection.do(lambda raw: self._run(raw.cursor(), "execute", sql, parameters))
 
-    async def executemany(self, sql: str, parameters: Iterable[Any]) -> Cursor:
+    async def executemany(self, sql: str, parameters: Sequence[Any]) -> Cursor:
         """Executes one statement with many sets of parameters."""
-        return await self._connection.cross(
-            lambda raw: self._run(raw.cursor(), "executemany", sql, parameters)
+        return await self._connection.do(
+            lambda raw: self._run(raw.cursor(), "executemany", sql, parameters), len(parameters)
         )
 
     def _run(self, cursor: sqlite3.Cursor, how: str, sql: str, parameters: Any) -> Cursor:
         getattr(cursor, how)(sql, parameters)
+        self._connection.locked = self._connection.locked or sql == _LOCKING
         self.description, self.rowcount = cursor.description, cursor.rowcount
         self.lastrowid = cursor.lastrowid
         self._rows = deque(cursor.fetchmany(_AHEAD))
@@ -88,11 +92,32 @@ class Cursor:
 
 
 class Connection(aiosqlite.Connection):
-    """A connection with such cursors."""
+    """A connection with such cursors. For one task at a time."""
+
+    locked = False
+    """Whether a transaction of this connection holds the write lock."""
 
     def cursor(self) -> Any:
         """A cursor; nothing happens before it executes."""
         return Cursor(self)
+
+    async def do[T](self, work: Callable[[sqlite3.Connection], T], rows: int = 1) -> T:
+        """Does the work here where that can't take long, else in the connection's thread."""
+        if self.locked and rows <= _AHEAD:
+            return work(self._conn)
+        return await self.cross(work)
+
+    async def commit(self) -> None:
+        """Commits, in the connection's thread."""
+        await self.cross(lambda raw: self._end(raw.commit))
+
+    async def rollback(self) -> None:
+        """Rolls back, in the connection's thread."""
+        await self.cross(lambda raw: self._end(raw.rollback))
+
+    def _end(self, transaction: Callable[[], None]) -> None:
+        self.locked = False
+        transaction()
 
     async def cross[T](self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Does the work in the connection's thread."""

@@ -98,6 +98,68 @@ async def test_a_statement_crosses_once(connection: Connection, monkeypatch: pyt
     assert len(crossed) == 1
 
 
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was done in the connection's thread."""
+    crossed: list[str] = []
+    cross = Connection.cross
+
+    async def noted(self: Connection, work: Any) -> Any:
+        crossed.append(
+            next(name for name in ("commit", "rollback", "_run") if name in work.__code__.co_names)
+        )
+        return await cross(self, work)
+
+    monkeypatch.setattr(module.Connection, "cross", noted)
+    return crossed
+
+
+async def test_where_the_lock_is_held_only_the_begin_and_the_commit_cross(
+    connection: Connection, threads: list[str]
+) -> None:
+    await connection.cursor().execute("BEGIN IMMEDIATE")
+    await connection.cursor().executemany("insert into t (x) values (?)", [("a",)] * 64)
+    cursor = await connection.cursor().execute("select count(*) from t")
+    await connection.commit()
+
+    assert await cursor.fetchone() == (264,)
+    assert threads == ["_run", "commit"]
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_without_the_lock_everything_crosses(
+    connection: Connection, threads: list[str], end: str
+) -> None:
+    await connection.cursor().execute("BEGIN IMMEDIATE")
+    await getattr(connection, end)()
+    await connection.cursor().execute("BEGIN DEFERRED")
+    await connection.cursor().execute("insert into t (x) values ('y')")
+    await connection.rollback()
+
+    assert threads == ["_run", end, "_run", "_run", "rollback"]
+
+
+async def test_many_rows_cross(connection: Connection, threads: list[str]) -> None:
+    await connection.cursor().execute("BEGIN IMMEDIATE")
+    await connection.cursor().executemany("insert into t (x) values (?)", [("a",)] * 65)
+    await connection.rollback()
+
+    assert threads == ["_run", "_run", "rollback"]
+
+
+async def test_a_statement_that_fails_under_the_lock_leaves_the_rest_to_be_rolled_back(
+    connection: Connection,
+) -> None:
+    await connection.cursor().execute("BEGIN IMMEDIATE")
+    await connection.cursor().execute("insert into t (x) values ('y')")
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        await connection.cursor().execute("insert into missing values (1)")
+    await connection.rollback()
+
+    cursor = await connection.cursor().execute("select count(*) from t")
+    assert await cursor.fetchone() == (200,)
+
+
 async def test_through_sqlalchemy_rows_stream_and_errors_are_its_own(tmp_path: Path) -> None:
     engine = await connect(str(tmp_path / "kimi.db"))
     async with engine.begin() as connection:
