@@ -15,8 +15,11 @@ _SNIFFED = 16 * 1024
 _SNIFFED_END = 4 * 1024
 _DAMAGED = 64 * 1024
 
-# gzip, zstd, zlib: a compressed body can't be judged here, so it may be one.
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
+# gzip, zstd, zlib, UTF-16: an encoded body can't be judged here, so it may be one.
+_ENCODED = (
+    *(b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda"),
+    *(b"\xff\xfe", b"\xfe\xff", b"{\0", b"\0{", b"[\0", b"\0["),
+)
 
 _KEYS = re.compile(
     rb'"(?:messages?|prompt|contents?|inputs?|texts|instances|requests?|inputText|system|instructions|'
@@ -33,8 +36,10 @@ def sniff(body: bytes) -> bool:
     """Whether a body of unknown kind may be an LLM request: a JSON object with one of their keys near
     its beginning or end, or compressed bytes that can't be judged. Takes some ten microseconds."""
     head = body[:_SNIFFED].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head.startswith(_ENCODED):
+        return True
     if head[:1] not in (b"{", b"["):
-        return head.startswith(_COMPRESSED)
+        return False
     if _RPC.search(head[:512]):
         return False
     return _KEYS.search(head) is not None or _KEYS.search(body[-_SNIFFED_END:]) is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 from kimi_mitm.records import Answer, Problem
 from kimi_mitm.wire import problem
-from kimi_mitm.wire.document import decode, mend
+from kimi_mitm.wire.document import decode, mend, tidy
 from kimi_mitm.wire.encoding import Decoder
 from kimi_mitm.wire.format import Format, WireError
 from kimi_mitm.wire.framing import Framing
@@ -100,6 +100,10 @@ class AnswerReader:
     def _salvage(self, name: str | None, data: bytes) -> None:
         """A damaged line must not take the good ones with it; a cut body is read as far as it came."""
         self.damaged += 1
+        tidied = tidy(data)
+        if tidied is not None:
+            self._document(name, decode(tidied))
+            return
         found = False
         for line in data.split(b"\n") if b"\n" in data else ():
             doc = _decoded(line.strip().removeprefix(b"data:"))

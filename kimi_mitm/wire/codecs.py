@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import brotli  # type: ignore[import-untyped]
+import brotli  # type: ignore[import-untyped]  # it comes without types
 import zstandard
 
 _GZIP = b"\x1f\x8b\x08"
@@ -24,6 +25,9 @@ class Codec(Protocol):
     def ended(self) -> bool:
         """True once the stream has come to its end."""
 
+
+_ENOUGH = 8
+"""Decoded bytes that tell text from garbage."""
 
 type Make = Callable[[], Codec]
 
@@ -93,6 +97,39 @@ class _Zstd:
         return self._object.eof
 
 
+class _GuessedBrotli(_Brotli):
+    """Brotli under another label: it has no mark of its own, so what comes out must look like an answer."""
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen = b""
+
+    def decode(self, data: bytes, room: int) -> bytes:
+        made = super().decode(data, room)
+        if len(self._seen) < _ENOUGH:
+            self._seen = (self._seen + made[:_ENOUGH]).lstrip()
+            if not self._seen.startswith(STARTS) and not any(s.startswith(self._seen) for s in STARTS):
+                raise brotli.error("no text")
+        return made
+
+
+class _Text:
+    """Text in another Unicode encoding than UTF-8."""
+
+    __slots__ = ("_object",)
+
+    def __init__(self, name: str) -> None:
+        self._object = codecs.getincrementaldecoder(name)("replace")
+
+    def decode(self, data: bytes, room: int) -> bytes:
+        return self._object.decode(data).encode("utf-8", "replace")
+
+    def ended(self) -> bool:
+        return True
+
+
 def _zlib() -> Codec:
     return _Zlib(_ANY_HEADER)
 
@@ -107,10 +144,20 @@ CODECS: Mapping[str, tuple[Make, ...]] = {
     "deflate": (_zlib, _raw_deflate),
     "br": (_Brotli,),
     "zstd": (_Zstd,),
+    "utf-16": (lambda: _Text("utf-16"),),
+    "utf-16le": (lambda: _Text("utf-16-le"),),
+    "utf-16be": (lambda: _Text("utf-16-be"),),
 }
 """Encoding → its decoders; where there are several, the first that doesn't fail at the start."""
 
+GUESSED: Make = _GuessedBrotli
+"""What is tried when a label is wrong and the first bytes don't tell the encoding."""
+
+STARTS = (b"{", b"[", b"data:", b"event:", b"id:", b":", b"\xef\xbb\xbf")
+"""How an answer begins that is text."""
+
 MAGIC: Mapping[int, tuple[tuple[bytes, str], ...]] = {
+    0x00: ((b"\0{\0", "utf-16be"), (b"\0[\0", "utf-16be")),
     0x1F: ((_GZIP, "gzip"),),
     0x28: ((_ZSTD, "zstd"),),
     0x78: (
@@ -119,6 +166,10 @@ MAGIC: Mapping[int, tuple[tuple[bytes, str], ...]] = {
         (b"\x78\x9c", "deflate"),
         (b"\x78\xda", "deflate"),
     ),
+    0x5B: ((b"[\0", "utf-16le"),),
+    0x7B: ((b"{\0", "utf-16le"),),
+    0xFE: tuple((b"\xfe\xff\0" + first, "utf-16") for first in (b"{", b"[", b"d", b"e")),
+    0xFF: tuple((b"\xff\xfe" + first + b"\0", "utf-16") for first in (b"{", b"[", b"d", b"e")),
 }
 """First byte → starts of streams that tell their encoding by themselves."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import Any, NamedTuple
@@ -14,6 +15,12 @@ _BOM = b"\xef\xbb\xbf"
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+("?)|[{}\[\],]', re.DOTALL)
 _QUOTE, _COMMA = b'",'
 _CLOSING = {ord("{"): ord("}"), ord("["): ord("]")}
+_DEEPEST = 100
+"""What is nested deeper states nothing that is read."""
+_NO_JSON = re.compile(
+    rb'("(?:[^"\\]++|\\.)*+"?)|/\*(?:[^*]++|\*(?!/))*+(?:\*/)?|//[^\n]*+|,(?=\s*[}\]])', re.DOTALL
+)
+"""Comments and commas before a closing bracket; what is in strings comes first, and stays."""
 _decode = msgspec.json.Decoder().decode
 
 
@@ -61,6 +68,17 @@ def mend(data: bytes) -> Mended | None:
     return Mended(data[:end] + still_open[::-1], len(still_open)) if end else None
 
 
+def tidy(data: bytes) -> bytes | None:
+    """`data` as JSON where it is so but for comments, commas before a closing bracket, or nesting that
+    exhausts the parser (what lies too deep becomes null); None where it is not even that."""
+    for tidied in (_NO_JSON.sub(rb"\1", data), _shallow(data)):
+        if tidied != data:
+            with contextlib.suppress(WireError):
+                decode(tidied)
+                return tidied
+    return None
+
+
 def _decode_leniently(data: bytes) -> Any:
     text = data.removeprefix(_BOM).decode("utf-8", "replace")
     try:
@@ -68,6 +86,24 @@ def _decode_leniently(data: bytes) -> Any:
         return _without_surrogates(doc) if "\\u" in text else doc
     except (ValueError, RecursionError):
         raise WireError("no JSON document") from None
+
+
+def _shallow(data: bytes) -> bytes:
+    """The document with null for everything that is nested deeper than `_DEEPEST`."""
+    kept: list[bytes] = []
+    depth, end, start = 0, 0, 0
+    for token in _TOKEN.finditer(data):
+        first = data[token.start()]
+        if first in _CLOSING:
+            depth += 1
+            if depth == _DEEPEST + 1:
+                start = token.start()
+        elif first not in (_QUOTE, _COMMA):
+            if depth == _DEEPEST + 1:
+                kept += (data[end:start], b"null")
+                end = token.end()
+            depth -= 1
+    return b"".join((*kept, data[end:]))
 
 
 def _no_number(_: str) -> None:

@@ -3,6 +3,7 @@
 gzip, deflate (with and without zlib's header: both occur), br, zstd, alone or stacked. What is
 labelled wrongly is still read: bytes that look like text are taken as they are, and gzip, zlib and
 zstd are known by their first bytes whatever the label says (recorders decode bodies and keep the label).
+UTF-16 is undone here too: it disguises JSON no less.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from zlib import crc32
 
-from kimi_mitm.wire.codecs import CODECS, ERRORS, MAGIC, Codec, Make
+from kimi_mitm.wire.codecs import CODECS, ERRORS, GUESSED, MAGIC, STARTS, Codec, Make
 
 _SNIFFED = 16
 """So many bytes tell text from compressed data: a compressed stream starts with as many printable ones
@@ -25,7 +26,6 @@ _NO_ENCODING = frozenset(
 _MOST_STAGES = 6
 _NO_LIMIT = 1 << 40
 _DAMAGED = "the compressed data is damaged"
-_STARTS = (b"{", b"[", b"data:", b"event:", b"\xef\xbb\xbf")
 _TEXT = bytes((9, 10, 13, *range(32, 127)))
 
 
@@ -184,8 +184,8 @@ class _Stage:
             if self._untried:
                 self._next_codec()
                 return self._decode(data, room)
-            if data.lstrip().startswith(_STARTS):
-                self._plain = True
+            if data.lstrip().startswith(STARTS):
+                self._plain, self._codec = True, None
                 return data
         self.damaged = _DAMAGED
         return made
@@ -205,7 +205,19 @@ class _Stage:
 
 def _is_plain(head: bytes) -> bool:
     """True for text, and for an AWS event stream, whose first eight bytes have their own checksum."""
-    return not head.translate(None, _TEXT) or crc32(head[:8]) == int.from_bytes(head[8:12])
+    rest = head.translate(None, _TEXT)
+    if not rest or crc32(head[:8]) == int.from_bytes(head[8:12]):
+        return True
+    return min(rest) >= 0x80 and head.lstrip().startswith(STARTS) and _is_utf_8(head)
+
+
+def _is_utf_8(head: bytes) -> bool:
+    """Whether the bytes are UTF-8 up to a last character that may be cut."""
+    try:
+        head.decode()
+    except UnicodeDecodeError as e:
+        return e.reason == "unexpected end of data"
+    return True
 
 
 def _candidates(head: bytes, labelled: tuple[Make, ...]) -> list[Make]:
@@ -213,4 +225,5 @@ def _candidates(head: bytes, labelled: tuple[Make, ...]) -> list[Make]:
     starts = MAGIC.get(head[0], ()) if head else ()
     found = next((name for start, name in starts if head.startswith(start)), None)
     told = CODECS[found] if found else ()
-    return [*labelled, *told] if found == "deflate" else [*told, *labelled]
+    guessed = (GUESSED,) if labelled and not told and not head.lstrip().startswith(STARTS) else ()
+    return [*labelled, *told] if found == "deflate" else [*told, *labelled, *guessed]

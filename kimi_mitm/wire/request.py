@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kimi_mitm.records import Request
-from kimi_mitm.wire.document import mend
+from kimi_mitm.wire.document import mend, tidy
 from kimi_mitm.wire.format import Format, Target, WireError
 
 
@@ -18,6 +18,9 @@ def read_request(form: Format, body: bytes, target: Target) -> Request:
     try:
         return form.read_request(body, target)
     except WireError:
+        tidied = tidy(body)
+        if tidied is not None:
+            return form.read_request(tidied, target)
         mended = mend(body)
         if mended is None:
             raise

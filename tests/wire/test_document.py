@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_mitm.wire.document import decode, mend
+from kimi_mitm.wire.document import decode, mend, tidy
 from kimi_mitm.wire.format import WireError
 
 
@@ -76,3 +76,36 @@ def test_what_is_mended_is_json(value: Any, cut: int) -> None:
     mended = mend(msgspec.json.encode([value])[:cut])
     assert mended is not None
     assert isinstance(decode(mended.data), list)
+
+
+@pytest.mark.parametrize(
+    ("data", "read"),
+    [
+        (b'// said once\n{"a": 1}', {"a": 1}),
+        (b'{ /* x */ "a": "/* y */ // z", // w\n "b": 2}', {"a": "/* y */ // z", "b": 2}),
+        (b'{"a": [1, 2, ], }', {"a": [1, 2]}),
+        (b'{"a": ",}"}, ', None),
+        (b'{"deep": ' + b"[" * 100_000 + b"]" * 100_000 + b', "a": 1}', 1),
+        (b"[" * 100_000, None),
+        (b'{"a": 1', None),
+        (b"x", None),
+        (b"", None),
+    ],
+)
+def test_what_people_write_by_hand_or_nest_too_deep_is_tidied(data: bytes, read: Any) -> None:
+    tidied = tidy(data)
+    known = None if tidied is None else decode(tidied)
+    assert known == read or known["a"] == read
+
+
+@pytest.mark.parametrize("piece", [b"/*", b'\\"', b",", b"//", b"[", b'{"a":', b"}"])
+def test_tidying_takes_time_in_proportion(piece: bytes) -> None:
+    assert tidy(b'"' + piece * 200_000) is None
+    assert tidy(piece * 200_000) is None
+
+
+@given(st.binary(max_size=100) | st.text(alphabet='{}[]",:/*\\n 1', max_size=60).map(str.encode))
+def test_any_bytes_are_tidied_or_not(data: bytes) -> None:
+    tidied = tidy(data)
+    if tidied is not None:
+        decode(tidied)

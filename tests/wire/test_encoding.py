@@ -48,6 +48,9 @@ PACKERS: dict[str, tuple[str | None, Callable[[bytes], bytes]]] = {
     "plain labelled gzip": ("gzip", bytes),
     "plain labelled br": ("br", bytes),
     "unknown label": ("compress", bytes),
+    "br labelled gzip": ("gzip", brotli.compress),
+    "br labelled zstd": ("zstd", brotli.compress),
+    "br labelled deflate": ("deflate", brotli.compress),
 }
 
 
@@ -139,7 +142,8 @@ def test_a_body_of_the_limit_does_not_exceed_it() -> None:
 def test_text_that_is_no_ascii_is_read_though_labelled_as_compressed() -> None:
     data = '{"名前": "値"}'.encode()
     for text in (data, b"\xef\xbb\xbf" + data, b"\r\n" + data):
-        assert decode_body(text, "gzip", LIMIT).data == text
+        for label in ("gzip", "br", "zstd", "deflate"):
+            assert decode_body(text, label, LIMIT).data == text
 
 
 def test_an_empty_body_is_no_damage() -> None:
@@ -174,3 +178,13 @@ def test_a_flipped_byte_does_not_raise(data: bytes, how: str, piece: int, place:
     if packed:
         packed[place % len(packed)] ^= 0x55
     decode(bytes(packed), encoding, piece)
+
+
+@pytest.mark.parametrize("piece", [1, 5, 1000])
+@pytest.mark.parametrize("label", [None, "gzip"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ['{"a": "☃"}', '[{"a": "Grüße"}]'])
+def test_utf_16_becomes_utf_8(text: str, encoding: str, label: str | None, piece: int) -> None:
+    made, decoder = decode(text.encode(encoding), label, piece)
+    assert made.removeprefix(b"\xef\xbb\xbf") == text.encode()
+    assert decoder.damaged is None
