@@ -44,7 +44,9 @@ _WHOLE: Final = {
     "cache_read_tokens": "input_tokens",
     "cache_write_tokens": "input_tokens",
     "reasoning_tokens": "output_tokens",
+    "cost_usd": "input_tokens",
 }
+"""Figures that are of another one: its parts, and what it cost."""
 _FIGURES: Final = tuple(f.name for f in fields(Usage))
 _LEADING: Final = ("input_tokens", "output_tokens", "total_tokens")
 
@@ -240,13 +242,17 @@ def _settled(name: str, candidate: Candidate, rule: int, source: Source, via: st
 
 
 def _drop_misfits(settled: dict[str, Settled]) -> None:
-    """Leaves out a part that another reading gave than its whole, if it doesn't fit into it or is 0:
-    clients write 0 for what they were not told."""
-    for part, whole in _WHOLE.items():
-        if part not in settled or whole not in settled or settled[part].winner == settled[whole].winner:
+    """Leaves out a part that another reading gave than its whole, if the two don't belong together, or it
+    doesn't fit, or is 0: clients write 0 for what they were not told."""
+    for name, whole_name in _WHOLE.items():
+        part, whole = settled.get(name), settled.get(whole_name)
+        if part is None or whole is None or part.winner == whole.winner:
             continue
-        if not 0 < settled[part].value <= settled[whole].value:
-            del settled[part]
+        both_reported = part.rule <= 2 and whole.rule <= 2
+        same_whole = getattr(part.winner.usage, whole_name) == whole.value
+        fits = name == "cost_usd" or 0 < part.value <= whole.value
+        if not (fits and (both_reported or same_whole)):
+            del settled[name]
 
 
 def _usage(settled: dict[str, Settled]) -> Usage:

@@ -201,6 +201,45 @@ def test_a_logs_part_must_fit_into_the_wires_whole(cached: int, kept: int | None
     assert fused(reading(USAGE, 900), log).usage.cache_read_tokens == kept
 
 
+_TOLD: dict[str, Any] = {
+    "input_tokens": 1250,
+    "output_tokens": 90,
+    "cache_read_tokens": 700,
+    "reasoning_tokens": 40,
+    "cost_usd": Decimal("0.02"),
+}
+
+
+@pytest.mark.parametrize("how", [{"reported": True, "joined_by": "time"}, {"joined_by": "id"}, {}])
+@pytest.mark.parametrize("output", [30, None])
+def test_no_part_of_a_logs_figures_is_put_into_the_proxys_estimate(
+    how: dict[str, Any], output: int | None
+) -> None:
+    """Cached tokens of the one in a prompt of the other would be a figure that nobody gave."""
+    guess = reading(PROXY, usage=Usage(input_tokens=7000, output_tokens=output))
+
+    got = fused(guess, reading(LOGS, usage=Usage(**_TOLD), **how)).usage
+
+    assert (got.input_tokens, got.cache_read_tokens, got.cost_usd) == (7000, None, None)
+    assert (got.output_tokens, got.reasoning_tokens) == ((30, None) if output else (90, 40))
+
+
+def test_a_hybrid_that_takes_the_logs_figure_takes_its_parts_too() -> None:
+    log = reading(LOGS, usage=Usage(**_TOLD), reported=True, joined_by="time")
+
+    larger, smaller = (fused(reading(PROXY, proxy), log).usage for proxy in (1100, 1390))
+
+    assert (larger.input_tokens, larger.cache_read_tokens, larger.cost_usd) == (1250, 700, Decimal("0.02"))
+    assert (smaller.input_tokens, smaller.cache_read_tokens, smaller.cost_usd) == (1390, None, None)
+
+
+@pytest.mark.parametrize(("whole", "kept"), [(1250, 700), (1251, None)])
+def test_a_part_of_a_log_tied_by_time_needs_the_wires_whole(whole: int, kept: int | None) -> None:
+    log = reading(LOGS, usage=Usage(**_TOLD), reported=True, joined_by="time")
+
+    assert fused(reading(USAGE, whole), log).usage.cache_read_tokens == kept
+
+
 def test_zero_stays_zero_where_one_reading_gave_both() -> None:
     log = reading(LOGS, usage=Usage(input_tokens=5, cache_read_tokens=0), reported=True)
 
