@@ -40,6 +40,7 @@ GENERAL: dict[str, tuple[float, float]] = {
     "video": (1, 0.4), "thought": (0.9, 0.3), "opaque": (0.8, 0.4), "n_thought": (0, 15),
     "old_thought": (0.1, 0.3), "old_opaque": (0, 0.15), "n_old_thought": (0, 6),
     "call_opaque": (0.8, 0.4), "streamed_opaque": (1, 0.3), "old_call_opaque": (0.2, 0.3),
+    "streamed_old_opaque": (0.1, 0.3), "lone_page": (0, 25),
 }  # fmt: skip
 LOOSE = {name: Normal(*values) for name, values in GENERAL.items()}
 # Constants that providers add are anybody's guess until there are rows.

@@ -29,7 +29,7 @@ def _audio(block: Block) -> Part:
 def _file(block: Block) -> Part:
     inner = block.get("file") if isinstance(block.get("file"), dict) else block
     return media_part(
-        text_at(inner, "file_data") or text_at(inner, "file_url"),
+        text_at(inner, "file_data") or text_at(inner, "file_url") or text_at(inner, "file_url", "url"),
         mime="application/pdf",
         name=text_at(inner, "filename"),
         detail=text_at(inner, "detail"),
@@ -77,6 +77,7 @@ TYPED: dict[str, Callable[[Block], Part]] = {
     "document_url": _link,
     "image": sourced,
     "file": _file,
+    "file_url": _file,
     "input_file": _file,
     "input_audio": _audio,
     "audio": _audio,

@@ -14,6 +14,8 @@ _TOKENS = "token_ids"
 
 
 def _read(key: str, doc: Any) -> Iterator[tuple[str, list[Part]]]:
+    if doc in ("", []):  # Ollama's client sends every field
+        return
     if key == "system":
         yield "system", list(content(doc))
     elif key == "images":
@@ -37,6 +39,8 @@ def _texts(doc: Any) -> Iterator[Part]:
         yield from _texts(doc.get("parts", doc.get("content")))
     elif isinstance(doc, dict) and isinstance(doc.get("prompt"), str):
         yield from content(doc["prompt"])
+    elif isinstance(doc, dict) and isinstance(inner := doc.get("text"), dict):
+        yield from _texts(inner.get("value"))  # Amazon's multimodal embeddings
     else:
         yield from content(doc)
 
@@ -50,6 +54,7 @@ SHAPE = Shape(
         "suffix": "message",
         "input": "message",
         "inputText": "message",
+        "singleEmbeddingParams": "message",
         "content": "message",
         "text": "message",
         "images": "message",

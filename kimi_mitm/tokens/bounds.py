@@ -24,7 +24,7 @@ _FRAME = 4.0
 # What can cost any number of tokens: the size that is seen of these isn't their tokens'.
 _OPEN = (
     "n_image", "pages", "n_file", "audio", "video", "opaque", "old_opaque", "call_opaque",
-    "streamed_opaque", "old_call_opaque",
+    "streamed_opaque", "old_call_opaque", "streamed_old_opaque",
 )  # fmt: skip
 _RETIRING = ("thought", "opaque", "call_opaque", "streamed_opaque")
 

@@ -17,10 +17,10 @@ _OWNERS: Mapping[str, tuple[str, ...]] = {
     "assistant": (
         "n_assistant", "call", "n_call", "n_parallel", "any_call", "thought", "opaque", "n_thought",
         "old_thought", "old_opaque", "n_old_thought", "call_opaque",
-        "streamed_opaque", "old_call_opaque",
+        "streamed_opaque", "old_call_opaque", "streamed_old_opaque",
     ),
     "tool_results": ("result", "n_result"),
-    "media": ("image", "n_image", "pages", "n_pages", "n_file", "audio", "video"),
+    "media": ("image", "n_image", "pages", "n_pages", "lone_page", "n_file", "audio", "video"),
     "other": (
         "const", "schema", "schema_words", "n_schema_fields", "any_schema", "json_mode", "thinking",
         "adaptive", "no_thinking", "any_cited", "n_cited",

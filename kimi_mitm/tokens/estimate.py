@@ -27,12 +27,13 @@ from kimi_mitm.tokens.turns import (
 
 _ANCHOR = 0.95
 _MEDIA_MOST = 100_000
+_MISJUDGED = 50
 _CONTEXTS = 1024
 _PLAIN = ("text", "names", "call", "result", "tools", "schema", "thought", "image", "pages", "audio", "video")
 _TEXT_ONLY = frozenset(
     ("text", "names", "const", "n_user", "n_system", "n_assistant", "any_system", "empty_tools",
      "digits", "wide", "blanks", "marks", "capitals", "old_thought", "old_opaque", "n_old_thought",
-     "old_call_opaque")
+     "old_call_opaque", "streamed_old_opaque")
 )  # fmt: skip
 
 
@@ -202,9 +203,12 @@ class Estimator:
         media = observed.counted.media
         if not media or any(medium.digest != media[0].digest for medium in media):
             return
-        rest = dot(weighing.weights, x) - len(media) * dot(weighing.weights, dict(media[0].costs))
+        expected = dot(weighing.weights, dict(media[0].costs))
+        rest = dot(weighing.weights, x) - len(media) * expected
         cost = (tokens - rest) / len(media)
-        if 0 < cost < _MEDIA_MOST:
+        # What a long rest was misjudged by isn't the medium's; and a formula knows a picture better.
+        pictured = "image" in dict(media[0].costs) and abs(cost - expected) < _MISJUDGED
+        if rest < cost < _MEDIA_MOST and not pictured:
             weighing.model.remember_media(media[0].digest, round(cost, 1))
 
     def estimate_output(self, call: Call, answer: Answer) -> int:

@@ -27,6 +27,8 @@ class Rates:
     page: float = 1500
     audio: float = 25
     video: float = 260
+    chunk: float = 0
+    """Sound is counted in pieces of so many seconds, the last one as a whole."""
 
 
 def _flat(tokens: float) -> Callable[[int, int, str | None], float]:
@@ -103,7 +105,8 @@ _TABLE: tuple[tuple[str, Rates], ...] = (
     (r"gemini|gemma", Rates(_crops(0), page=258, audio=32, video=295)),
     (r"grok", Rates(_flat(256), page=1000)),
     (r"nova", Rates(_patches(1.0, cap=1800, side=28), page=1000, video=233)),
-    (r"mistral|pixtral|magistral|ministral|voxtral", Rates(_pixtral, page=1000, audio=12.5)),
+    (r"voxtral", Rates(_pixtral, page=1000, audio=12.5, chunk=30)),
+    (r"mistral|pixtral|magistral|ministral", Rates(_pixtral, page=1000, audio=12.5)),
     (r"qwen|glm|kimi", Rates(_patches(1.0, cap=16384, side=28), page=1000)),
     (r"llama", Rates(_tiles(145, 145), page=1000)),
 )
@@ -123,7 +126,8 @@ def cost(part: Part, rates: Rates) -> float:
         width, height = part.width or _SIDE, part.height or _SIDE
         return rates.image(max(1, min(width, 100_000)), max(1, min(height, 100_000)), part.detail)
     if part.kind is PartKind.AUDIO:
-        return rates.audio * _seconds(part, 2000)
+        seconds = _seconds(part, 2000)
+        return rates.audio * (ceil(seconds / rates.chunk) * rates.chunk if rates.chunk else seconds)
     if part.kind is PartKind.VIDEO:
         return rates.video * _seconds(part, 50_000)
     if part.pages:

@@ -9,8 +9,8 @@ from kimi_mitm.prompts.shape import Slice, decode
 from kimi_mitm.tokens.features import COUNTS, INDEX, Vector
 
 _ADDITIVE = tuple(name for name in COUNTS if name not in ("n_cut", "n_system"))
-_N_TOOLS, _N_SYSTEM, _SCHEMA, _N_CALL, _N_CITED = (
-    INDEX[name] for name in ("n_tools", "n_system", "schema", "n_call", "n_cited")
+_N_TOOLS, _N_SYSTEM, _SCHEMA, _N_CALL, _N_CITED, _N_PAGES, _N_IMAGE = (
+    INDEX[name] for name in ("n_tools", "n_system", "schema", "n_call", "n_cited", "n_pages", "n_image")
 )
 _TOOL_PLACES = frozenset(INDEX[name] for name in ("tools", "tool_words", "n_tools", "n_fields"))
 _PLACES = tuple((name, INDEX[name]) for name in _ADDITIVE)
@@ -43,6 +43,10 @@ def regressors(counts: Vector, settings: frozenset[str], none_drops_tools: bool 
         found["any_call"] = 1.0
     if "streamed" in settings and "call_opaque" in found:
         found["streamed_opaque"] = found.pop("call_opaque")
+    if "streamed" in settings and "old_call_opaque" in found:
+        found["streamed_old_opaque"] = found.pop("old_call_opaque")
+    if counts[_N_PAGES] == 1 and not counts[_N_IMAGE]:
+        found["lone_page"] = 1.0
     if counts[_N_CITED]:
         found["any_cited"] = 1.0
     for name in ("thinking", "adaptive", "no_thinking", "json_mode"):

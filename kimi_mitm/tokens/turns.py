@@ -93,6 +93,7 @@ class Anchor:
 
 _LIVE, _OLD = INDEX["call_opaque"], INDEX["old_call_opaque"]
 _LIVE_NAMES = ("streamed_opaque", "call_opaque")
+_OLD_NAMES = ("streamed_old_opaque", "old_call_opaque")
 
 
 def signed(observed: Observed) -> tuple[float, float]:
@@ -108,7 +109,7 @@ def with_reasoning(x: Mapping[str, float], now: tuple[float, float], anchor: Anc
     """
     was = anchor.signed
     live = sum(anchor.x.get(name, 0.0) for name in _LIVE_NAMES)
-    old = anchor.x.get("old_call_opaque", 0.0)
+    old = sum(anchor.x.get(name, 0.0) for name in _OLD_NAMES)
     found = dict(x)
     if now[1] == was[1]:  # the same turn goes on
         live += anchor.reasoning or now[0] - was[0] if now[0] > was[0] else 0.0
@@ -120,8 +121,9 @@ def with_reasoning(x: Mapping[str, float], now: tuple[float, float], anchor: Anc
     for name in _LIVE_NAMES:
         if name in found:
             found[name] = live
-    if "old_call_opaque" in found:
-        found["old_call_opaque"] = old
+    for name in _OLD_NAMES:
+        if name in found:
+            found[name] = old
     return found
 
 

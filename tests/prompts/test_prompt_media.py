@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kimi_mitm.prompts.blocks import content
 from kimi_mitm.prompts.media import measure, media_part
 from kimi_mitm.records import PartKind
 
@@ -98,3 +99,13 @@ def test_an_address_is_remote() -> None:
 def test_no_head_is_too_damaged(head: bytes, rest: bytes) -> None:
     """Whatever follows the magic bytes, there is an answer."""
     measure(head + rest)
+
+
+def test_a_file_in_a_link_is_a_file() -> None:
+    """Perplexity takes a document's base64 where an address may stand."""
+    data = base64.b64encode(b"PK\x03\x04" + bytes(range(200))).decode()
+    block = {"type": "file_url", "file_url": {"url": data}}
+
+    (part,) = content([block])
+
+    assert (part.kind, part.size, part.text) == (PartKind.FILE, 204, "")

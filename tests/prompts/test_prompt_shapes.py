@@ -313,3 +313,12 @@ def test_text_documents_are_text() -> None:
 
     assert message.parts[0].kind is PartKind.FILE
     assert message.parts[0].text == "a,b\n1,2\n"
+
+
+def test_an_embeddings_text_is_found_in_amazons_multimodal_form() -> None:
+    """It stands two levels deep."""
+    body = {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": {"text": {"value": "a text"}}}
+
+    (message,) = prompts.read("aws.invoke", json.dumps(body).encode()).messages
+
+    assert message.parts[0].text == "a text"
