@@ -269,7 +269,7 @@ def _operation(name: str, path: str, asked: shapes.Asked) -> Operation:
     if name == "aws.invoke" or name == "google.predict":
         if _IS_EMBEDDING.search(path) or "gecko" in path:
             return Operation.EMBEDDINGS
-        if asked.has("messages") or asked.has("schemaVersion"):
+        if asked.has("messages", "schemaVersion", "message", "chat_history"):
             return Operation.CHAT
         return Operation.TEXT_COMPLETION if asked else OPERATIONS[name]
     if name == "watsonx":

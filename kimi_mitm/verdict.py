@@ -81,6 +81,8 @@ def _by_certain_path(case: Case, suggested: str, answered: str | None) -> str | 
         return "openai.chat"
     if suggested == "openai.embeddings" and asked.model.startswith("voyage-"):
         return "voyage.embed"
+    if answered is None and _is_doubtful(case, suggested):
+        return None
     if answered == suggested or asked.fits(suggested):
         return suggested
     if asked.whole:
@@ -88,6 +90,12 @@ def _by_certain_path(case: Case, suggested: str, answered: str | None) -> str | 
     if case.known or suggested not in _WEAK or case.body is None:
         return suggested
     return suggested if asked or _is_binary(case.body) else None
+
+
+def _is_doubtful(case: Case, suggested: str) -> bool:
+    """Whether an unknown host, at a path that many services have, was asked without naming a model: only an
+    answer can tell then."""
+    return suggested in _WEAK and not case.known and case.asked.whole and not case.asked.model
 
 
 def _misfit(case: Case, suggested: str) -> str | None:
@@ -151,7 +159,7 @@ def _by_request(asked: Asked) -> str | None:
         told = asked.has("max_tokens", "temperature", "top_p", "logprobs")
         return "openai.completions" if asked.model and told else None
     if asked.has("input") and asked.model:
-        if asked.roles or asked.has(*_RESPONSES_ONLY):
+        if asked.fits("openai.responses") and (asked.roles or asked.has(*_RESPONSES_ONLY)):
             return "openai.responses"
         if asked.has("encoding_format", "dimensions") or "embed" in asked.model:
             return "openai.embeddings"
@@ -193,6 +201,8 @@ def _is_unreadable(case: Case, answered: str | None) -> bool:
     if answered is not None or answers.is_foreign(case.head):
         return True
     if asked.is_text("inputs") and asked.has("parameters"):
+        return True
+    if asked.is_text("prompt") and asked.has("max_context_length", "max_length", "n_predict"):
         return True
     if asked.model and asked.has("messages", "prompt", "contents", "input") and answers.has_usage(case.head):
         return True

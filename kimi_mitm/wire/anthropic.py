@@ -12,6 +12,7 @@ from typing import Any
 from kimi_mitm.records import Operation, Request, Usage
 from kimi_mitm.wire.draft import Draft
 from kimi_mitm.wire.format import Format, Target
+from kimi_mitm.wire.model_path import plain_path
 from kimi_mitm.wire.openai_usage import merge
 from kimi_mitm.wire.values import body, count, first, get, items, text, total
 
@@ -44,6 +45,7 @@ def read_request(data: bytes, target: Target) -> Request:
 
 def model_in_path(path: str) -> str | None:
     """The model of `…/models/<model>:rawPredict` and `…/model/<model>/invoke`."""
+    path = plain_path(path)
     for mark in ("/models/", "/model/"):
         _, found, rest = path.partition(mark)
         if found:

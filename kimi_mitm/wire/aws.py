@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import unquote
 
 from kimi_mitm.records import Operation, Request, Usage
 from kimi_mitm.wire import problem
 from kimi_mitm.wire.draft import Draft, settle
 from kimi_mitm.wire.format import Format, Target, WireError
+from kimi_mitm.wire.model_path import plain_path
 from kimi_mitm.wire.values import body, count, first, get, items, text, total
 
 _PATH = re.compile(r"/model/(?P<model>.+)/(?P<verb>[a-z-]+)/?$")
@@ -23,7 +23,7 @@ _ERRORS = ("exception", "error")
 
 def model_in_path(path: str) -> tuple[str | None, bool]:
     """The model of a Bedrock path (an id, or an ARN with its slashes) and whether a stream is asked for."""
-    match = _PATH.search(unquote(path))
+    match = _PATH.search(plain_path(path))
     return (match["model"], match["verb"] in _STREAMED) if match else (None, False)
 
 

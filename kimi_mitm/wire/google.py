@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import unquote
 
 from kimi_mitm.records import Operation, Request, Usage
 from kimi_mitm.wire.draft import Draft, settle
 from kimi_mitm.wire.format import Format, Target, WireError
+from kimi_mitm.wire.model_path import plain_path
 from kimi_mitm.wire.values import body, count, first, get, items, text, total
 
 _PATH = re.compile(r"/(?P<kind>models|tunedModels|endpoints)/(?P<name>.+):(?P<verb>[A-Za-z]+)/?$")
@@ -28,7 +28,7 @@ _CLIENT_TOOLS = frozenset(
 def model_in_path(path: str) -> tuple[str | None, bool]:
     """The model of a `…/models/{model}:{verb}` path and whether the verb asks for a stream. A tuned model
     or an endpoint keeps its kind, for its name alone tells nothing."""
-    path = unquote(path)
+    path = plain_path(path)
     match = _PATH.search(path)
     if match is None:
         verb = _VERB.search(path)

@@ -3,7 +3,7 @@
 Read beyond OpenAI's own: usage in `x_groq` (Groq), in a choice (Moonshot), in each chunk
 (Perplexity, Databricks: nulls between); content as parts (Mistral, Databricks) or as an object
 (Cloudflare, which wraps it all in `result`) or under `messages` (Snowflake); reasoning under four names;
-errors in a choice (OpenRouter).
+errors in a choice (OpenRouter) and in `base_resp` (MiniMax).
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kimi_mitm.records import Operation, Request, Usage
+from kimi_mitm.records import Operation, Problem, Request, Usage
 from kimi_mitm.wire import problem
 from kimi_mitm.wire.draft import Draft, settle
 from kimi_mitm.wire.format import Format, Target
+from kimi_mitm.wire.model_path import model_of_path
 from kimi_mitm.wire.openai_usage import merge, usage
 from kimi_mitm.wire.values import body, count, digits, dump, first, get, items, text
 
@@ -31,7 +32,7 @@ def read_request(data: bytes, target: Target) -> Request:
     if any(doc.get(name) is not None for name in _SEARCHES):
         hidden.add("server_tools")
     return Request(
-        model=text(doc.get("model")),
+        model=text(doc.get("model")) or model_of_path(target.path),
         stream=doc.get("stream") is True,
         hidden=frozenset(hidden),
         max_output_tokens=count(first(doc, "max_completion_tokens", "max_tokens")),
@@ -73,6 +74,8 @@ class ChatReader(Draft):
         if not self.response_model:
             self.response_model = text(doc.get("model"))
         self._use(doc.get("usage"))
+        if "base_resp" in doc:
+            self._minimax(doc["base_resp"])
         if "x_groq" in doc:
             self._use(get(doc, "x_groq", "usage"))
         if isinstance(choices, list):
@@ -149,6 +152,12 @@ class ChatReader(Draft):
         if response is not None:
             self.say(response if isinstance(response, str) else dump(response))
             self.complete = True
+
+    def _minimax(self, base: Any) -> None:
+        """MiniMax tells its errors under status 200."""
+        if count(get(base, "status_code")):
+            message = text(get(base, "status_msg")) or "no message"
+            self.fail(Problem(str(base["status_code"]), problem.shorten(message)))
 
     def _use(self, stated: Any) -> None:
         if isinstance(stated, dict):

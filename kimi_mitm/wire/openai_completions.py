@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kimi_mitm.records import Operation, Request
 from kimi_mitm.wire.format import Format, Target
+from kimi_mitm.wire.model_path import model_of_path
 from kimi_mitm.wire.openai_chat import ChatReader
 from kimi_mitm.wire.values import body, count, items, text
 
@@ -13,7 +14,7 @@ def read_request(data: bytes, target: Target) -> Request:
     doc = body(data)
     prompts = doc.get("prompt")
     return Request(
-        model=text(doc.get("model")) or text(doc.get("engine")),
+        model=text(doc.get("model")) or text(doc.get("engine")) or model_of_path(target.path),
         stream=doc.get("stream") is True,
         fim=bool(text(doc.get("suffix"))) or "/fim/" in target.path,
         max_output_tokens=count(doc.get("max_tokens")),

@@ -9,6 +9,7 @@ from typing import Any
 from kimi_mitm.records import Operation, Request, Usage
 from kimi_mitm.wire.draft import Draft
 from kimi_mitm.wire.format import Format, Target
+from kimi_mitm.wire.model_path import model_of_path
 from kimi_mitm.wire.openai_usage import merge, usage
 from kimi_mitm.wire.values import body, items, text
 
@@ -18,7 +19,7 @@ def read_request(data: bytes, target: Target) -> Request:
     doc = body(data)
     given = doc.get("input")
     return Request(
-        model=text(doc.get("model")) or text(doc.get("engine")),
+        model=text(doc.get("model")) or text(doc.get("engine")) or model_of_path(target.path),
         stream=False,
         message_count=len(items(given)) or int(given is not None),
     )

@@ -55,6 +55,21 @@ def test_azures_first_chunk_names_nothing() -> None:
     assert (answer.response_id, answer.response_model) == ("c1", "m1")
 
 
+@pytest.mark.parametrize(
+    ("base", "problem"),
+    [
+        ({"status_code": 1004, "status_msg": "login fail"}, Problem("1004", "login fail")),
+        ({"status_code": 1000}, Problem("1000", "no message")),
+        ({"status_code": 0, "status_msg": ""}, None),
+        ({"status_code": True}, None),
+        (None, None),
+        ("x", None),
+    ],
+)
+def test_minimax_tells_its_errors_under_status_200(base: Any, problem: Problem | None) -> None:
+    assert read({"id": "1", "choices": None, "usage": None, "base_resp": base}).problem == problem
+
+
 def test_groqs_usage_is_in_an_object_of_its_own() -> None:
     assert read({**chunk(), "x_groq": {"id": "req_1", "usage": USAGE}}).usage == KNOWN
 
