@@ -1,9 +1,10 @@
 """What following the clients' logs costs: 10,000 files at rest, and 100 MB of new lines.
 
-    python benchmarks/logs.py [--files 10000] [--megabytes 100] [--seconds 60]
+    python benchmarks/logs.py [--files 10000] [--megabytes 100] [--seconds 60] [--samples HOME …]
 
 Prints the share of one core that following at rest takes (target: below 1 %), and how fast new lines are
-taken in, for each kind of log (target: 20 MB/s).
+taken in, for each kind of log (target: 20 MB/s). `--samples`: folders like a home, with logs of clients:
+of each further source the largest file there is taken in too, again and again.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from kimi_mitm.logs import SOURCES
+from kimi_mitm.logs.find import Finder
 from kimi_mitm.logs.follow import Logs
+from kimi_mitm.logs.source import Kind, LogSource
 from kimi_mitm.records import Reading
 
 SESSION = "57aaa5d9-b68e-45b0-8e4e-96ee5b0c1b70"
@@ -71,6 +76,50 @@ def codex_lines(count: int) -> str:
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
+def core_lines(count: int) -> str:
+    """Continue's core.log: mostly notes, now and then an error with a stack, or CompileChat's report."""
+    at = datetime.now(UTC).isoformat()[:19]
+    stack = "".join(f"    at Object.<anonymous> (/opt/continue/out/index.js:{n}:17)\n" for n in range(8))
+    lines = []
+    for number in range(count):
+        lines.append(f"[{at}] [info] Indexed /home/user/work/src/module_{number}.ts in {number % 90} ms \n")
+        if number % 20 == 0:
+            lines.append(f'[{at}] Error running handler for "config/get":  Error: not found\n{stack}')
+        if number % 50 == 0:
+            lines.append(
+                f'[{at}] Error running handler for "llm/compileChat":  Error: Not enough context available.\n'
+                "        There must be at least 1000 tokens remaining for output.\n"
+                "        Request had the following token counts:\n        - contextLength: 32768\n"
+                "        - counting safety buffer: 655.36\n        - tools: ~9120\n"
+                "        - system message: ~2210\n        - max output tokens: 4096\n"
+            )
+    return "".join(lines)
+
+
+def prompt_lines(count: int) -> str:
+    """Continue's prompt.log: calls with prompts and answers of some KB."""
+    prompt = "            | a line of the prompt, as long as lines of code mostly are\n" * 60
+    answer = "".join(f"      +{n / 10:.1f} | and a piece of the answer\n" for n in range(1, 20))
+    return "".join(
+        f" {number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}.1 [Chat]\n"
+        '            Options: {\n              "model": "kimi-k2.5"\n            }\n            Role: user\n'
+        f"{prompt}{answer}       +2.0 Success\n"
+        f"            Prompt Tokens: {1200 + number}\n            Generated Tokens: 45\n"
+        for number in range(count)
+    )
+
+
+def samples(folders: list[Path]) -> Iterator[tuple[LogSource, str, bytes]]:
+    """The largest file of each source of lines: its path below the home, and what it holds."""
+    for source in SOURCES:
+        files = [(home, f) for home in folders for f in Finder(source, home, {}, sys.platform).files()]
+        if source.kind is not Kind.LINES or not files:
+            continue
+        home, found = max(files, key=lambda pair: pair[1].size)
+        data = Path(found.path).read_bytes().rstrip(b"\n") + b"\n"
+        yield source, os.path.relpath(found.path, home), data * (1_000_000 // len(data) + 1)
+
+
 async def at_rest(home: Path, files: int, seconds: float) -> float:
     """The share of a core that following takes when nothing happens."""
     sample = claude_lines(3)
@@ -92,16 +141,18 @@ async def at_rest(home: Path, files: int, seconds: float) -> float:
     return share
 
 
-def grow(path: Path, text: str, megabytes: int) -> int:
-    with path.open("a") as file:
-        for _ in range(max(1, megabytes * 1_000_000 // len(text))):
-            file.write(text)
+def grow(path: Path, data: bytes, megabytes: int) -> int:
+    with path.open("ab") as file:
+        for _ in range(max(1, megabytes * 1_000_000 // len(data))):
+            file.write(data)
     return os.path.getsize(path)
 
 
-async def taken_in(home: Path, path: Path, text: str, megabytes: int) -> tuple[float, float, float]:
+async def taken_in(
+    sources: tuple[LogSource, ...], home: Path, path: Path, text: bytes, megabytes: int
+) -> tuple[float, float, float]:
     """MB/s of new lines by the clock and by the CPU's time, and readings per second."""
-    store, logs = Store(), Logs(SOURCES, home, env={})
+    store, logs = Store(), Logs(sources, home, env={})
     await logs.begin(store)
     size = await asyncio.to_thread(grow, path, text, megabytes)
     began, cpu = time.perf_counter(), time.process_time()
@@ -115,20 +166,25 @@ def main() -> None:
     options.add_argument("--files", type=int, default=10_000)
     options.add_argument("--megabytes", type=int, default=100)
     options.add_argument("--seconds", type=float, default=60.0)
+    options.add_argument("--samples", type=Path, nargs="*", default=[])
     wanted = options.parse_args()
-    kinds = {
-        ".claude/projects/-home/s.jsonl": claude_lines(2000),
-        f".codex/sessions/2026/11/20/rollout-{SESSION}.jsonl": codex_lines(3000),
+    made = {
+        "claude-code": (".claude/projects/-home/s.jsonl", claude_lines(2000)),
+        "codex": (f".codex/sessions/2026/11/20/rollout-{SESSION}.jsonl", codex_lines(3000)),
+        "continue-core": (".continue/logs/core.log", core_lines(5000)),
+        "continue-prompts": (".continue/logs/prompt.log", prompt_lines(200)),
     }
-    for name, text in kinds.items():
+    kinds = {name: (SOURCES, path, text.encode()) for name, (path, text) in made.items()}
+    for source, path, data in samples(wanted.samples):
+        kinds.setdefault(source.name, ((source,), path, data))
+    print("source | MB/s | MB per CPU second | readings/s")
+    for kind, (sources, name, data) in kinds.items():
         with tempfile.TemporaryDirectory() as folder:
             home = Path(folder)
             (home / name).parent.mkdir(parents=True)
             (home / name).touch()
-            speed, alone, rate = asyncio.run(taken_in(home, home / name, text, wanted.megabytes))
-            print(
-                f"{name.split('/')[0]}: {speed:.0f} MB/s ({alone:.0f} per CPU second), {rate:.0f} readings/s"
-            )
+            speed, alone, rate = asyncio.run(taken_in(sources, home, home / name, data, wanted.megabytes))
+            print(f"{kind} | {speed:.0f} | {alone:.0f} | {rate:.0f}")
     with tempfile.TemporaryDirectory() as folder:
         share = asyncio.run(at_rest(Path(folder), wanted.files, wanted.seconds))
         print(f"{wanted.files} files at rest: {share:.2%} of a core")

@@ -37,6 +37,9 @@ _COUNT: Final = re.compile(
     re.IGNORECASE,
 )
 _TELLING: Final = re.compile(r"token|length", re.IGNORECASE)
+_BEGIN: Final = re.compile(rb"\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z?\]")
+_TELLING_WORDS: Final = (b"rror", b"token counts", b"at least")
+_AHEAD: Final = 32_768  # a word that is nowhere is looked for only so far
 _LAST_COUNT: Final = "max output tokens"
 _LONGEST_BLOCK: Final = 16_384
 
@@ -132,6 +135,21 @@ class CoreLogReader:
             "done": self._done,
         }
 
+    def skip(self, data: bytes, start: int, end: int) -> int:
+        """Passes over blocks without an error and without counts, but for the beginning of the last."""
+        if self._done:
+            return _line_with(data, start, end, b"\n[") if data[start : start + 1] != b"[" else start
+        if self._counts or self._block:
+            return start
+        end = min(end, data.rfind(b"\n", start, start + _AHEAD) + 1 or end)
+        places = [place for word in _TELLING_WORDS if (place := data.find(word, start, end)) >= 0]
+        telling = data.rfind(b"\n", start, min(places)) + 1 or start if places else end
+        begin = min(telling + 1, end)
+        while (begin := data.rfind(b"\n[", start, begin)) >= 0:
+            if _BEGIN.match(data, begin + 1):
+                return begin + 1
+        return start if _BEGIN.match(data, start) else telling
+
     def feed(self, line: bytes, number: int) -> Iterator[Reading]:
         self._file.tally.seen += 1
         if self._done and not line.startswith(b"["):
@@ -212,6 +230,11 @@ class CoreLogReader:
             context_window=stated.context_window,
             problem=Problem("api_error", self._block.strip()[:2000]),
         )
+
+
+def _line_with(data: bytes, start: int, end: int, mark: bytes) -> int:
+    found = data.find(mark, start, end)
+    return end if found < 0 else found + 1
 
 
 def _bound(window: int | None, tools: int | None, system: int | None, counts: dict[str, Any]) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kimi_mitm.logs.source import LineReader, Tally
+from kimi_mitm.logs.source import LineReader, SkippingReader, Tally
 from kimi_mitm.records import Reading
 
 MAX_LINE: Final = 64 * 1024 * 1024
@@ -103,11 +103,24 @@ class Lines:
         self.number = number
         self._rest = bytearray()
         self._length = 0
+        self._skip = reader.skip if isinstance(reader, SkippingReader) else None
 
     def feed(self, data: bytes) -> Iterator[Reading]:
         """Takes the next bytes of the file; consume the iterator before the next call."""
-        start = 0
-        while (cut := data.find(b"\n", start)) >= 0:
+        start, end = 0, data.rfind(b"\n") + 1
+        while start < end:
+            if (
+                self._skip is not None
+                and not self._length
+                and (begin := self._skip(data, start, end)) > start
+            ):
+                passed = data.count(b"\n", start, begin)
+                self._tally.seen += passed
+                self.number += passed
+                self.offset += begin - start
+                start = begin
+                continue
+            cut = data.index(b"\n", start)
             line = data[start:cut]
             if self._length:
                 self._keep(line)

@@ -23,6 +23,10 @@ _MODEL: Final = re.compile(rb'^"model": "([^"\n]{1,200})"')
 _COUNT: Final = re.compile(rb"^(Prompt|Generated) Tokens: (-?\d{1,15})$")
 _OUTCOMES: Final = frozenset({b"Success", b"Cancelled", b"Error"})
 _SIDE: Final = {"Chat": False, "Fim": True}
+_WORDS: Final = rb"\+\d|Success|Cancelled|Error|\"model\"|Prompt Tokens|Generated Tokens"
+_TELLING: Final = rb"[^\n](?:\d\d:|[ \t\r\x0b\x0c]*(?:" + _WORDS + rb"))"
+_TELLS: Final = re.compile(_TELLING)
+_NEXT_THAT_TELLS: Final = re.compile(rb"\n" + _TELLING)
 _LATER: Final = timedelta(minutes=1)
 _MOST_OPEN: Final = 5  # as many as there are first characters
 
@@ -40,6 +44,13 @@ class PromptLogReader:
 
     def state(self) -> State:
         return {"last": self._last.isoformat() if self._last else None, "open": self._open}
+
+    def skip(self, data: bytes, start: int, end: int) -> int:
+        """Passes over prompts and answers."""
+        if _TELLS.match(data, start, end):
+            return start
+        found = _NEXT_THAT_TELLS.search(data, start, end)
+        return found.start() + 1 if found else end
 
     def feed(self, line: bytes, number: int) -> Iterator[Reading]:
         self._file.tally.seen += 1

@@ -18,7 +18,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from kimi_mitm.records import Reading
 
@@ -122,6 +122,15 @@ class LineReader(Protocol):
 
     def state(self) -> State:
         """What the next reader of this file needs. Small: it is stored after every batch."""
+
+
+@runtime_checkable
+class SkippingReader(LineReader, Protocol):
+    """Reads a file whose short lines mostly say nothing: finding the others is quicker than reading all."""
+
+    def skip(self, data: bytes, start: int, end: int) -> int:
+        """Where between `start` and `end` the next line begins that must be fed, `end` when none does.
+        Both are beginnings of lines."""
 
 
 class DatabaseReader(Protocol):
