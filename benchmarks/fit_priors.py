@@ -50,6 +50,8 @@ FITTED = {name: Normal(normal.mean, WIDE.get(name, normal.sd)) for name, normal 
 SPREAD = 0.35
 # The same for what is known of a format, and at most so many tokens.
 KNOWN, KNOWN_MOST = 0.2, 5.0
+# The same before any row for what a published chat template tells.
+TEMPLATE = 0.5
 REPEATS = 3
 
 
@@ -128,11 +130,13 @@ def fit_all(by_group: dict[str, list[regression.Row]]) -> dict[str, dict[str, li
             else wide
             for name, wide in FITTED.items()
         }
+        start |= {name: Normal(value, TEMPLATE * LOOSE[name].sd) for name, value in group.template.items()}
         start |= {name: Normal(value, known_spread(name)) for name, value in group.known.items()}
         posterior = fitted(own, start, group.exact) if own else {}
         shipped = {}
         for name, loose in LOOSE.items():
-            value = posterior.get(name) or (start[name] if name in family or name in group.known else None)
+            told = name in family or name in group.known or name in group.template
+            value = posterior.get(name) or (start[name] if told else None)
             if value is not None:
                 sd = sqrt(value.sd**2 + (SPREAD * loose.sd) ** 2)
                 known = name in group.known

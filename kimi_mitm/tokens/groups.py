@@ -30,8 +30,8 @@ EXACT = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Models that count alike. `known`: weights that the format itself tells. `fitted`: there are priors for
-    the group, not only the general ones."""
+    """Models that count alike. `known`: weights that the format itself tells; `template`: those that a
+    published chat template tells. `fitted`: there are priors for the group, not only the general ones."""
 
     name: str
     model: re.Pattern[str]
@@ -44,6 +44,7 @@ class Group:
     none_drops_tools: bool = False
     prior: Mapping[str, Normal] = field(default_factory=dict)
     known: Mapping[str, float] = field(default_factory=dict)
+    template: Mapping[str, float] = field(default_factory=dict)
     fitted: bool = False
 
 
@@ -82,14 +83,19 @@ def _group(row: dict[str, object], fitted: _Priors) -> Group:
         none_drops_tools=bool(row.get("none_drops_tools")),
         prior={key: Normal(mean, sd) for key, (mean, sd) in merged.items()},
         known=_known(row),
+        template=_weights(row, "template"),
         fitted=bool(own),
     )
 
 
 def _known(row: dict[str, object]) -> dict[str, float]:
-    given = row.get("known")
-    known = {str(name): float(value) for name, value in given.items()} if isinstance(given, dict) else {}
+    known = _weights(row, "known")
     return {**EXACT, **known} if row.get("exact") else known
+
+
+def _weights(row: dict[str, object], key: str) -> dict[str, float]:
+    given = row.get(key)
+    return {str(name): float(value) for name, value in given.items()} if isinstance(given, dict) else {}
 
 
 @lru_cache(maxsize=1024)

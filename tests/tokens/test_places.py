@@ -154,3 +154,37 @@ def test_a_picture_is_not_charged_with_what_a_long_prompt_was_misjudged_by() -> 
     answer(estimator, claude(long), estimator.estimate(claude(long)).estimate.input_tokens + 40)
 
     assert estimator.estimate(claude(asked)).estimate.input_tokens == pytest.approx(before, abs=12)
+
+
+# Counted by hand from the chat templates that the models are published with: the text's tokens, those of its
+# frame, and those before the answer.
+@pytest.mark.parametrize(
+    ("family", "model", "frame"),
+    [
+        ("gemma", "gemma3:1b", 5 + 4),
+        ("llama", "llama3:8b", 5 + 5),
+        ("llama", "meta-llama/Llama-3.3-70B-Instruct", 5 + 30),
+        ("qwen", "qwen3:8b", 5 + 3),
+        ("deepseek", "deepseek-chat", 1 + 3),
+        ("mistral", "open-mistral-7b", 2 + 1),
+        ("kimi", "kimi-k2-instruct", 4 + 19),
+        ("glm", "glm-4.5", 2 + 4),
+    ],
+)
+def test_a_published_template_is_counted_before_the_first_answer(family: str, model: str, frame: int) -> None:
+    """Where nothing else is known, within a few tokens."""
+    call = Call(
+        provider="somebody",
+        served_by="somebody",
+        wire_format="openai.chat",
+        model=model,
+        family=family,
+        body=json.dumps({"messages": [{"role": "user", "content": "hello there my friend"}]}).encode(),
+    )
+
+    assert Estimator().estimate(call).estimate.input_tokens == pytest.approx(4 + frame, abs=4)
+
+
+def test_gpt_oss_reads_its_tools_as_typescript() -> None:
+    """By OpenAI's description of its harmony format."""
+    assert group_of("gpt-oss", "gpt-oss-120b", "openai.chat", "groq", "openai_chat").typescript
