@@ -51,6 +51,7 @@ def read_session(data: bytes, file: File) -> Iterator[Reading]:
             at=at,
             key=f"{CLIENT}:{session}:{text(message, 'id') or index}",
             origin=f"{file.path}#{index}",
+            log=file.source,
             usage=usage,
             client=CLIENT,
             client_version=text(doc, "origin", "version"),

@@ -49,6 +49,7 @@ def read_session(data: bytes, file: File) -> Iterator[Reading]:
             # A compacted session is numbered anew, so the figures name the answer, not its place.
             key=f"{CLIENT}:{session}:{figures[0]}:{figures[1]}:{same[figures]}",
             origin=f"{file.path}#{index}",
+            log=file.source,
             usage=usage,
             client=CLIENT,
             model=text(message, "usage", "model"),

@@ -66,6 +66,7 @@ class ProjectReader:
             at=at,
             key=f"{CLIENT}:{name}:{row['updated_at']}:{usage.input_tokens}",
             origin=f"{self._file.path}#{name}",
+            log=self._file.source,
             usage=usage,
             client=CLIENT,
             model=last["model"] if last is not None else None,

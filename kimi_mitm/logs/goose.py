@@ -58,6 +58,7 @@ class SessionsReader:
             at=at,
             key=f"{CLIENT}:{name}:{sums}",
             origin=f"{self._file.path}#{name}",
+            log=self._file.source,
             usage=usage,
             client=CLIENT,
             model=text(decode(text(row, "model_config_json") or ""), "model_name"),

@@ -85,6 +85,7 @@ class LogsReader:
             started_at=begun,
             key=f"{CLIENT}:{row.get('id')}",
             origin=f"{self._file.path}#{row.get('id')}",
+            log=self._file.source,
             usage=usage,
             client=CLIENT,
             model=text(answer, "model") or text(row, "resolved_model") or text(row, "model"),

@@ -112,6 +112,7 @@ class PromptLogReader:
             at=begun + timedelta(seconds=seconds),
             key=f"continue-prompts:{begun.isoformat()}:{one.get('line')}",
             origin=f"{self._file.path}:{one.get('line')}",
+            log=self._file.source,
             usage=usage,
             client="continue",
             model=text(one, "model"),

@@ -85,6 +85,7 @@ def read_task(
             started_at=at,
             key=f"{client}:{task}:{entry['ts']}",
             origin=f"{file.path}#{index}",
+            log=file.source,
             usage=usage,
             client=client,
             model=text(entry, "modelInfo", "modelId") or history.model(entry["ts"]),

@@ -127,6 +127,7 @@ def _reading(
         at=at,
         key=f"{CLIENT}:{session}:{usage.input_tokens}:{usage.output_tokens}",
         origin=f"{file.path}:{where}" if where.isdigit() else f"{file.path}#{where}",
+        log=file.source,
         usage=usage,
         client=CLIENT,
         model=text(about, "config", "model_name"),
