@@ -96,6 +96,9 @@ class Connection(aiosqlite.Connection):
 
     locked = False
     """Whether a transaction of this connection holds the write lock."""
+    _sent = 0
+    _done = 0
+    """Crossings begun, and ended: who is cancelled does not wait for the end of its own."""
 
     def cursor(self) -> Any:
         """A cursor; nothing happens before it executes."""
@@ -112,8 +115,10 @@ class Connection(aiosqlite.Connection):
         await self.cross(lambda raw: self._end(raw.commit))
 
     async def rollback(self) -> None:
-        """Rolls back, in the connection's thread."""
-        await self.cross(lambda raw: self._end(raw.rollback))
+        """Rolls back, in the connection's thread, if there is anything to roll back: a pool asks for it
+        whenever it gets a connection back."""
+        if self._sent != self._done or self._conn.in_transaction:
+            await self.cross(lambda raw: self._end(raw.rollback))
 
     def _end(self, transaction: Callable[[], None]) -> None:
         self.locked = False
@@ -121,7 +126,14 @@ class Connection(aiosqlite.Connection):
 
     async def cross[T](self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Does the work in the connection's thread."""
-        return await self._execute(lambda: work(self._conn))  # type: ignore[no-any-return,no-untyped-call]
+        self._sent += 1
+        return await self._execute(lambda: self._worked(work))  # type: ignore[no-any-return,no-untyped-call]
+
+    def _worked[T](self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return work(self._conn)
+        finally:
+            self._done += 1
 
 
 async def open_file(path: Path | str, busy_s: float) -> Connection:

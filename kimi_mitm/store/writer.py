@@ -54,6 +54,7 @@ class Writer:
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
         self._batch_lock = asyncio.Lock()
+        self._connection: AsyncConnection | None = None
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._refused: set[str] = set()
@@ -84,10 +85,28 @@ class Writer:
     async def transact[T](self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Runs `work` at once in a transaction of its own that holds the write lock; what it raises
         rolls back. On SQLite no other process writes meanwhile."""
-        async with self._lock, self._engine.connect() as connection:
-            connection = await connection.execution_options(kimi_begin="IMMEDIATE")
-            async with connection.begin():
-                return await work(connection)
+        async with self._lock:
+            stored = False
+            try:
+                connection = self._connection or await self._connect()
+                async with connection.begin():
+                    found = await work(connection)
+                stored = True
+                return found
+            finally:
+                if not stored or self._task is None:
+                    await self._disconnect()
+
+    async def _connect(self) -> AsyncConnection:
+        """A connection that is kept while the writer runs: to take one and to give it back costs as much as
+        a small transaction."""
+        connection = self._connection = await self._engine.connect().start()
+        return await connection.execution_options(kimi_begin="IMMEDIATE")
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await asyncio.shield(connection.close())
 
     async def close(self, limit_s: float) -> None:
         """Writes what waits, for at most so long."""
@@ -101,6 +120,9 @@ class Writer:
                 self._task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._task
+        async with self._lock:
+            self._task = None
+            await self._disconnect()
         if self._waiting:
             self._said(f"{len(self._waiting)} changes could not be written: {self.trouble}")
 

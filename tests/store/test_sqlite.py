@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -137,6 +138,29 @@ async def test_without_the_lock_everything_crosses(
     await connection.rollback()
 
     assert threads == ["_run", end, "_run", "_run", "rollback"]
+
+
+async def test_where_there_is_nothing_to_roll_back_nothing_crosses(
+    connection: Connection, threads: list[str]
+) -> None:
+    await connection.rollback()
+    await connection.cursor().execute("BEGIN IMMEDIATE")
+    await connection.commit()
+    await connection.rollback()
+
+    assert threads == ["_run", "commit"]
+
+
+async def test_a_transaction_whose_begin_was_given_up_is_rolled_back(connection: Connection) -> None:
+    begun = asyncio.create_task(connection.cursor().execute("BEGIN IMMEDIATE"))
+    await asyncio.sleep(0)
+    begun.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await begun
+    await connection.rollback()
+
+    assert not connection.in_transaction
+    assert not connection.locked
 
 
 async def test_many_rows_cross(connection: Connection, threads: list[str]) -> None:

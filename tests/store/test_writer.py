@@ -318,3 +318,24 @@ def test_a_reason_has_neither_statement_nor_values() -> None:
 
     assert reason(error) == "no room"
     assert reason(KeyError()) == "KeyError"
+
+
+async def test_the_writer_keeps_one_connection_until_a_transaction_fails(
+    writer: Writer, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    used: list[object] = []
+
+    async def work(connection: AsyncConnection) -> None:
+        used.append(connection.sync_connection)
+        await fact(str(len(used)))(connection)
+        if len(used) == 3:
+            raise ValueError
+
+    for _ in range(2):
+        await writer.transact(work)
+    with pytest.raises(ValueError):
+        await writer.transact(work)
+    await writer.transact(work)
+
+    assert used[0] is used[1] is used[2] is not used[3]
+    assert names(tmp_path / "kimi.db") == ["1", "2", "4"]
