@@ -77,8 +77,10 @@ def begin(
     model → provider table."""
     format = FORMATS.get(format_name) if format_name else None
     request = _request(format, body, opened)
+    request = replace(request, model=redact.field(request.model))
     fields = clients.body_fields(body or b"")
     client = clients.identify(opened.headers, fields, opened.host, opened.run_client)
+    client = replace(client, session_id=redact.field(client.session_id))
     provider = providers.provider_of(request.model, served_by=opened.served_by, table=table)
     done = Operation.OTHER if not request.generates else (request.operation or operation)
     side = clients.side_call(client, operation=operation, request=request, opening=fields.get("opening", ""))
@@ -142,13 +144,20 @@ def complete(
         ttft_ms=_ms(start, first),
         duration_ms=_ms(start, end),
         stream=answer.streamed if answer and status is not None else draft.request.stream,
-        response_model=answer.response_model if answer else None,
-        response_id=answer.response_id if answer else None,
-        finish_reason=answer.finish_reason if answer else None,
+        **(names(answer) if answer else {}),
         error=_problem(answer, status, broken),
         notes=notes,
     )
     return replace(draft, exchange=exchange, answer=answer, response_headers=response_headers or {})
+
+
+def names(answer: Answer) -> dict[str, Any]:
+    """The fields of an exchange that an answer names, without secrets."""
+    return {
+        "response_model": redact.field(answer.response_model),
+        "response_id": redact.field(answer.response_id),
+        "finish_reason": redact.field(answer.finish_reason),
+    }
 
 
 def _request(format: Format | None, body: bytes | None, opened: link.Opened) -> Request:
@@ -218,11 +227,11 @@ def _last_words(shape: Shape | None, slices: Sequence[Slice]) -> str | None:
 
 def _problem(answer: Answer | None, status: int | None, broken: str | None) -> Problem | None:
     if answer is not None and answer.problem:
-        return Problem(answer.problem.type, redact.text(answer.problem.message))
+        return Problem(redact.word(answer.problem.type), redact.error(answer.problem.message))
     if broken is not None and status is None:
-        return Problem("no_answer", broken[:500])
+        return Problem("no_answer", redact.error(broken[:500]))
     if broken is not None and (answer is None or not answer.complete):
-        return Problem("aborted", broken[:500])
+        return Problem("aborted", redact.error(broken[:500]))
     return None
 
 

@@ -113,8 +113,7 @@ class Drafting:
         """Tells what is known of an answer that goes on."""
         exchange = replace(
             draft.exchange,
-            response_model=answer.response_model,
-            response_id=answer.response_id,
+            **drafts.names(answer),
             **exchange_figures.figures(draft.exchange, answer.usage),
         )
         self._emit(Update("updated", replace(draft, exchange=exchange)))

@@ -47,7 +47,7 @@ def query(query: str) -> dict[str, str]:
     for parameter in query.split("&")[:50]:
         name, _, value = parameter.partition("=")
         name, value = unquote_plus(name).lower(), unquote_plus(value)
-        if name in _QUERY and _PLAIN_VALUE.fullmatch(value) and text(value) == value:
+        if name in _QUERY and _PLAIN_VALUE.fullmatch(value) and word(value) == value:
             out[name] = value
     return out
 
@@ -55,7 +55,7 @@ def query(query: str) -> dict[str, str]:
 def _parameter(parameter: str) -> str:
     name, equals, value = parameter.partition("=")
     if name.lower() in _QUERY and _PLAIN_VALUE.fullmatch(unquote_plus(value)):
-        return name + equals + text(value)
+        return name + equals + word(value)
     name = text(name) if len(name) <= 64 else MASK
     return name + ("=" if equals else "")
 
@@ -130,6 +130,12 @@ _VALUE = re.compile(
     r"=?(?:\\?[\"'])?[ \t]{0,4}(?:=|:|%3[dD]|(?<==))[ \t]{0,4}(?:\\?[\"'])?"
     r"(?P<secret>[^\s\"'&,;<>(){}\[\]\\$]{6,4096})"
 )
+_QUOTED = re.compile(
+    r"(?:_token)?\\?\"[ \t]{0,4}:[ \t]{0,4}\\?\"(?:(?:bearer|basic|token|key)[ \t]{1,4})?"
+    r"(?P<secret>[^\s\"\\<>{}$]{8,4096})\\?\"",
+    re.IGNORECASE,
+)
+"""A member of a JSON object whose value is one word: any such value counts, letters alone too."""
 _SCHEME = re.compile(r"[ \t]{1,4}(?P<secret>[\w.~+/-]{16,4096}={0,2})")
 _LOGIN = re.compile(r"[^\s/:@]{1,64}:(?P<secret>[^\s/@]{3,256})@")
 _PRIVATE = re.compile(r"[A-Z0-9 ]{0,40}PRIVATE KEY-----")
@@ -139,6 +145,12 @@ _PLACEHOLDER = re.compile(
     r"process\.env|os\.environ|env\.|self\.|this\.|config|settings|get|str\b|await\b|\[)",
     re.IGNORECASE,
 )
+
+_ONE_RUN = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
+"""No word is as long."""
+_RUN = re.compile(r"[A-Za-z0-9]{20,}")
+_SECRET_BEFORE = re.compile(r"key|token|secret|credential|password|received", re.IGNORECASE)
+_BEFORE = 80
 
 type _Rule = tuple[str, re.Pattern[str], bool]
 type _Rules = tuple[tuple[str, tuple[_Rule, ...]], ...]
@@ -159,6 +171,10 @@ _LOWER = _behind(
     ("secret", "token", "pass", "key", "x-amz-"),
     (
         *((name, _VALUE, any_value) for name, any_value in _NAMES),
+        *(
+            (name, _QUOTED, True)
+            for name in ("authorization", "api_key", "api-key", "apikey", "access_token")
+        ),
         ("bearer", _SCHEME, False),
         ("basic", _SCHEME, False),
     ),
@@ -185,6 +201,33 @@ def text(s: str) -> str:
     return _masked(s, spans) if spans else s
 
 
+def field(value: str | None) -> str | None:
+    """A field of a record, masked like text; None stays."""
+    return text(value) if value else value
+
+
+def error(message: str) -> str:
+    """An error's message, masked more strictly than other text: providers repeat the key that they refuse
+    ("Incorrect API key provided: …"), and not all keys have a shape of their own."""
+    masked = text(message)
+    return _RUN.sub(lambda found: MASK if _is_told(masked, found) else found[0], masked)
+
+
+def word(value: str) -> str:
+    """A word that names something (an error's type), masked where it is made of random characters."""
+    return _RUN.sub(lambda found: MASK if _is_random(found[0]) else found[0], text(value))
+
+
+def _is_told(message: str, found: re.Match[str]) -> bool:
+    start = found.start()
+    return _is_random(found[0]) and bool(_SECRET_BEFORE.search(message[max(0, start - _BEFORE) : start]))
+
+
+def _is_random(run: str) -> bool:
+    digits = sum(map(str.isdigit, run[:200]))
+    return digits >= 3 and len(run[:200]) - digits >= 3
+
+
 def _search(s: str, where: str, rule: _Rule, spans: list[tuple[int, int]], *, bounded: bool) -> None:
     """Adds the span of each secret that the rule's literal introduces. Goes on behind what it looked at,
     so that every character is looked at a bounded number of times."""
@@ -208,7 +251,11 @@ def _is_secret(value: str, any_value: bool) -> bool:
     if _PLACEHOLDER.match(value):
         return False
     head = value[:200]
-    return any_value or (any(c.isdigit() for c in head) and any(c.isalpha() for c in head))
+    return (
+        any_value
+        or _ONE_RUN.fullmatch(head) is not None
+        or (any(c.isdigit() for c in head) and any(c.isalpha() for c in head))
+    )
 
 
 def _private_keys(s: str, spans: list[tuple[int, int]]) -> None:

@@ -223,3 +223,21 @@ def test_the_users_own_table_names_the_provider() -> None:
     )
 
     assert draft.exchange.provider == "mine"
+
+
+def test_no_field_of_a_record_carries_a_key() -> None:
+    key = "sk-proj-a1B2c3D4e5F6g7H8i9J0k1L2m3N4"
+    body = chat(("user", "x"), model=f"m {key}", session_id=f"s {key}")
+    answer = Answer(
+        response_id=f"r {key}",
+        response_model=f"m {key}",
+        finish_reason=f"f {key}",
+        problem=Problem(f"t {key}", f"Incorrect API key provided: {key[8:]}"),
+    )
+    drafted = [
+        done(begun(body), answer),
+        done(begun(body), None, broken=f"Server error for {key}"),
+        done(begun(body), None, broken=f"no answer for {key}", status=None),
+    ]
+    for draft in drafted:
+        assert key[8:] not in str(draft.exchange)

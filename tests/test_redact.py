@@ -13,6 +13,7 @@ from kimi_mitm.redact import MASK
 
 CANARY = "sk-canary-THIS-KEY-MUST-NEVER-BE-WRITTEN-0123456789abcdef"
 RANDOM = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6"
+LETTERS = "correcthorsebatterystapleagain"
 DIGITS = "0123456789abcdef0123456789abcdef"
 
 # what a secret looks like, and the part that must be gone
@@ -81,6 +82,12 @@ SECRETS = [
     (f"https://a.blob.core.windows.net/c?sv=2024&sig={RANDOM}%3D&se=1", RANDOM),
     (f"X-Amz-Signature={DIGITS}", DIGITS),
     ("postgres://app:s3cretpw@db:5432/x", "s3cretpw"),
+    ('{"authorization": "correcthorse"}', "correcthorse"),
+    ('"Authorization": "Bearer correcthorse"', "correcthorse"),
+    ('{\\"authorization_token\\": \\"correcthorse\\"}', "correcthorse"),
+    ('{"X-Api-Key": "correcthorse"}', "correcthorse"),
+    (f"Authorization: Bearer {LETTERS}", LETTERS),
+    (f"api_key={LETTERS}", LETTERS),
     ("-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA PRIVATE KEY-----", "MIIEpAIBAAKCAQEA"),
     ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk", "b3BlbnNzaC1rZXk"),
     ("-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADAN\\n-----END PRIVATE KEY-----\\n", "MIIEvQIBADAN"),
@@ -117,6 +124,9 @@ def test_text_around_a_secret_stays() -> None:
         "asks: sk-",
         "see https://example.com:8080/path and ssh://git@host/x",
         "design signal sigma: fine",
+        '{"required": ["api_key", "authorization"], "authorization": {"type": "string"}}',
+        '{"authorization": "Bearer <token>", "api_key": "your-key-here"}',
+        '{"authorization": "how the server is told who asks"}',
         "Basic English and bearer bonds",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
         "日本語のテキスト パスワード",
@@ -154,6 +164,8 @@ def test_masking_twice_changes_nothing_more() -> None:
         "-----BEGIN PRIVATE KEY-----",
         "SG.aaaaaaaaaaaaaaaa.",
         "api_key    ",
+        '"authorization": "',
+        '"api_key": "bearer   ',
     ],
 )
 def test_the_time_is_linear_in_any_input(unit: str) -> None:
@@ -208,6 +220,59 @@ def test_a_url_keeps_only_what_is_allowed(url: str, expected: str) -> None:
 def test_no_url_raises_nor_keeps_a_key(text: str) -> None:
     assert CANARY not in redact.url(f"https://h/{text}?key={CANARY}")
     redact.url(text)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Incorrect API key provided: {}. You can find your API key elsewhere.",
+        "Access denied due to invalid subscription key {}",
+        "invalid api token: {}",
+        "Authentication Error, Virtual Key expected. Received={}, expected to start with 'sk-'",
+        'detail: "bad credential {}"',
+    ],
+)
+@pytest.mark.parametrize("key", [DIGITS, RANDOM, CANARY, DIGITS.upper()])
+def test_an_error_that_repeats_a_key_is_masked(message: str, key: str) -> None:
+    masked = redact.error(message.format(key))
+    assert key[3:] not in masked
+    assert masked.startswith(message[:10])
+    assert redact.error(masked) == masked
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 128000 tokens. However, your messages resulted in 130000.",
+        "Your API key has no access to gpt-4o-mini-2024-07-18-preview-with-a-long-name",
+        f"No tool output found for function call call_{RANDOM}.",
+        "Access token lacks the scope ServiceTierInsufficientCapacityException",
+        "You can find your API key at https://platform.openai.com/account/api-keys.",
+        "",
+    ],
+)
+def test_other_errors_stay_as_they_are(message: str) -> None:
+    assert redact.error(message) == message
+
+
+def test_an_errors_type_is_no_key() -> None:
+    assert redact.word("invalid_request_error") == "invalid_request_error"
+    assert redact.word("InsufficientCapacityExceptionOfSomeService") == (
+        "InsufficientCapacityExceptionOfSomeService"
+    )
+    assert redact.word(DIGITS) == MASK
+    assert CANARY[3:] not in redact.word(f"error {CANARY}")
+
+
+def test_a_field_of_a_record_is_masked_like_text() -> None:
+    assert redact.field(None) is None
+    assert redact.field("gpt-4o") == "gpt-4o"
+    assert redact.field(CANARY) == f"sk-{MASK}"
+
+
+def test_random_values_are_no_parameters() -> None:
+    assert redact.url(f"https://h/x?beta={DIGITS}&alt=sse") == f"https://h/x?beta={MASK}&alt=sse"
+    assert redact.query(f"stream={RANDOM}&alt=sse") == {"alt": "sse"}
 
 
 def test_a_query_keeps_only_allowed_parameters() -> None:
