@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -492,3 +493,20 @@ async def test_a_client_that_leaves_in_the_middle_of_a_body_is_no_error(
 async def test_a_port_that_only_listens_elsewhere_is_not_shared(listener: Listener) -> None:
     with socket.socket() as other, pytest.raises(OSError):
         other.bind(("127.0.0.1", listener.port))
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_connection_that_is_accepted_while_it_stops_is_closed(app: FastAPI, steps: int) -> None:
+    listener = await serve(app, "127.0.0.1", 0)
+    await asyncio.sleep(0.05)
+    with socket.socket() as late:
+        stopping = asyncio.create_task(listener.stop())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        with suppress(ConnectionError):
+            late.connect(("127.0.0.1", listener.port))
+        await stopping
+        late.settimeout(WAIT)
+        with suppress(OSError):
+            assert await asyncio.to_thread(late.recv, 1) == b""
+    gc.collect()
