@@ -53,6 +53,7 @@ KNOWN, KNOWN_MOST = 0.2, 5.0
 # The same before any row for what a published chat template tells.
 TEMPLATE = 0.5
 REPEATS = 3
+UNKNOWN = "other"
 
 
 def family_prior(name: str) -> str:
@@ -122,6 +123,9 @@ def fit_all(by_group: dict[str, list[regression.Row]]) -> dict[str, dict[str, li
     found: dict[str, dict[str, list[float]]] = {}
     family_fits = {name: fitted(rows, FITTED, False) for name, rows in families.items()}
     for group in groups():
+        if group.name == UNKNOWN:  # strangers have nothing in common but the general priors
+            found[group.name] = {}
+            continue
         own = by_group.get(group.name, [])
         family = family_fits.get(family_prior(group.name), {})
         start = {

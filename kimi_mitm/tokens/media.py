@@ -109,6 +109,7 @@ _TABLE: tuple[tuple[str, Rates], ...] = (
     (r"mistral|pixtral|magistral|ministral", Rates(_pixtral, page=1000, audio=12.5)),
     (r"qwen|glm|kimi", Rates(_patches(1.0, cap=16384, side=28), page=1000)),
     (r"llama", Rates(_tiles(145, 145), page=1000)),
+    (r"granite|llava", Rates(_flat(729), page=1000)),  # SigLIP's 27 x 27 patches
 )
 _DEFAULT = Rates(_patches(1.0, side=28))
 _COMPILED = tuple((re.compile(pattern), rates) for pattern, rates in _TABLE)

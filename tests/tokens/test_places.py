@@ -188,3 +188,20 @@ def test_a_published_template_is_counted_before_the_first_answer(family: str, mo
 def test_gpt_oss_reads_its_tools_as_typescript() -> None:
     """By OpenAI's description of its harmony format."""
     assert group_of("gpt-oss", "gpt-oss-120b", "openai.chat", "groq", "openai_chat").typescript
+
+
+@pytest.mark.parametrize(("model", "more"), [("gemini-2.0-flash", 0), ("gemini-2.5-pro", 1)])
+def test_google_counts_nothing_for_who_speaks(model: str, more: int) -> None:
+    """Three turns have the tokens of their texts, and from 2.5 on one more."""
+    said = [("user", "hello"), ("model", "hello"), ("user", "hello there")]
+    contents = [{"role": role, "parts": [{"text": text}]} for role, text in said]
+    call = gemini("google", [], model=model, contents=contents)
+
+    assert Estimator().estimate(call).estimate.input_tokens == pytest.approx(4 + more, abs=1)
+
+
+def test_gemini_3_sees_a_page_as_one_picture() -> None:
+    """Some 520 tokens, however it is alone."""
+    estimate = Estimator().estimate(gemini("google", [PAGE], model="gemini-3.5-flash")).estimate
+
+    assert estimate.input_tokens == pytest.approx(525, rel=0.03)
