@@ -70,6 +70,11 @@ def say(line: str) -> None:
     typer.echo(f"kimi-mitm: {line}", err=True)
 
 
+def count(noun: str, number: int) -> str:
+    """A number of things: `1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def user_name() -> str:
     """The user, as the system names them."""
     try:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from kimi_mitm import discrepancies
-from kimi_mitm.cli.common import Database, Since, database, fail, moment
+from kimi_mitm.cli.common import Database, Since, count, database, fail, moment
 from kimi_mitm.discrepancies import ClientCheck
 from kimi_mitm.events import Hub
 from kimi_mitm.log_desk import LogDesk
@@ -53,8 +53,8 @@ def import_logs(names: Names = None, db: Database = None, since: Since = None, h
         fail(str(e))
     settings = Settings(db=db or str(data_folder() / "kimi.db"), control=None, logs=("off",), offline=True)
     done = asyncio.run(_import(settings, sources, home or Path.home(), moment(since)))
-    unreadable = f", {done.unreadable} files could not be read" if done.unreadable else ""
-    typer.echo(f"{done.readings} records in {done.files_done} files{unreadable}")
+    unreadable = f", {count('file', done.unreadable)} could not be read" if done.unreadable else ""
+    typer.echo(f"{count('record', done.readings)} in {count('file', done.files_done)}{unreadable}")
 
 
 async def _import(

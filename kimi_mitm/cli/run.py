@@ -48,7 +48,12 @@ def run(
     Everything else about it stays as it is: its terminal, its signals, its exit code.
     """
     this = Run(command, user or user_name(), one_shot=one_shot, quiet=quiet)
-    code = this.run(proxy_arg or [], own=own or bool(proxy_arg))
+    try:
+        terminal.path_of(command[0], os.environ)
+        code = this.run(proxy_arg or [], own=own or bool(proxy_arg))
+    except terminal.NoCommand as e:
+        say(str(e))
+        code = e.code
     raise typer.Exit(terminal.end_like(code))
 
 
@@ -65,7 +70,10 @@ class Run:
     attempt: Attempt | None = None
 
     def run(self, proxy_arguments: Sequence[str], *, own: bool) -> int:
-        """Runs the command; gives its exit code, or minus the signal that ended it."""
+        """Runs the command; gives its exit code, or minus the signal that ended it.
+
+        Raises `terminal.NoCommand`.
+        """
         client = table().started_by(self.argv)
         given = dict(os.environ)
         environment, complaints = given, []
@@ -110,13 +118,9 @@ class Run:
         return variables.plan(url, files, given, windows=sys.platform == "win32")
 
     def _client(self, client: Client | None, environment: dict[str, str]) -> int:
-        try:
-            if not self.one_shot or client is None:
-                return terminal.Client(self.argv, environment).run()
-            return self._once(client, environment)
-        except terminal.NoCommand as e:
-            say(str(e))
-            return e.code
+        if not self.one_shot or client is None:
+            return terminal.Client(self.argv, environment).run()
+        return self._once(client, environment)
 
     def _once(self, client: Client, environment: dict[str, str]) -> int:
         attempt = self.attempt = one_shot.first(self.argv, client, str(uuid.uuid4()))

@@ -52,6 +52,9 @@ def stats(
     if json:
         typer.echo(msgspec.json.encode(as_json(report)).decode())
         return
+    if not report.tally.all.requests:
+        typer.echo("no exchange is recorded that fits")
+        return
     out = console()
     for one in tables(report):
         out.print(one)

@@ -46,9 +46,7 @@ class Client:
 
         Raises `NoCommand`.
         """
-        path = shutil.which(self._argv[0], path=self._environment.get("PATH"))
-        if path is None:
-            raise NoCommand(f"{self._argv[0]}: command not found", 127)
+        path = path_of(self._argv[0], self._environment)
         with self._signals():
             try:
                 process = subprocess.Popen(
@@ -95,6 +93,14 @@ class Client:
         else:
             with contextlib.suppress(OSError):
                 self._process.send_signal(number)
+
+
+def path_of(command: str, environment: Mapping[str, str]) -> str:
+    """The program that a command names. Raises `NoCommand`."""
+    path = shutil.which(command, path=environment.get("PATH"))
+    if path is None:
+        raise NoCommand(f"{command}: command not found", 127)
+    return path
 
 
 def end_like(code: int) -> int:

@@ -144,7 +144,7 @@ async def test_a_command_that_is_not_there_is_told_as_a_shell_would(place: Place
     done = await place.run("no-such-command-anywhere")
 
     assert done.code == 127
-    assert "no-such-command-anywhere: command not found" in done.err
+    assert done.err.splitlines() == ["kimi-mitm: no-such-command-anywhere: command not found"]
 
 
 async def test_a_run_within_a_run_joins_its_proxy(place: Place) -> None:
