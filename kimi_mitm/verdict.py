@@ -114,8 +114,11 @@ def _is_binary(body: bytes) -> bool:
 
 def _by_bodies(case: Case, answered: str | None) -> str | None:
     asked, suggested = case.asked, case.suggested
-    if case.path.endswith("/v1/chat") and asked.is_list("messages") and answered in (None, "openai.chat"):
+    writers = not case.known and case.path.endswith("/v1/chat")
+    if writers and asked.is_list("messages") and answered in (None, "openai.chat"):
         return "writer.chat" if asked.roles else None
+    if suggested == "google.predict" and answered in ("openai.chat", "openai.completions"):
+        return suggested if asked.fits(suggested) else answered
     if answered == "openai.embeddings" and asked.model.startswith("voyage-"):
         return "voyage.embed"
     speaks = answered is not None and asked.fits(answered)
@@ -174,7 +177,8 @@ def _stands_alone(case: Case, suggested: str) -> bool:
     if suggested == "openai.chat":
         return asked.roles
     if suggested == "cohere.chat":
-        return bool(asked.model) or asked.has(*_COHERE_ONLY) or case.path.endswith("/v2/chat")
+        speaks = asked.is_text("message") and bool(asked.model)
+        return speaks or asked.has(*_COHERE_ONLY) or case.path.endswith("/v2/chat")
     if suggested == "google.predict":
         # Below `endpoints` stands anybody's own model, of any kind.
         return case.known and "/endpoints/" not in case.path

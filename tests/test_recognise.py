@@ -166,6 +166,14 @@ PATHS = [
     ("api.mistral.ai", "/v1/agents/completions", "openai.chat"),
     ("api.mistral.ai", "/v1/conversations", "other"),
     ("api.mistral.ai", "/v1/datalake/events", None),
+    ("api.reka.ai", "/v1/chat", "other"),
+    ("chatgpt.com", "/backend-api/conversation", "other"),
+    ("chatgpt.com", "/backend-anon/f/conversation", "other"),
+    ("api.deepinfra.com", "/v1/inference/meta-llama/Meta-Llama-3-8B-Instruct", "other"),
+    ("api.deepinfra.com", "/v1/openai/chat/completions", "openai.chat"),
+    ("dashscope.aliyuncs.com", "/api/v1/services/aigc/text-generation/generation", "other"),
+    ("dashscope.aliyuncs.com", "/api/v1/services/aigc/text2image/image-synthesis", "?"),
+    ("dashscope.aliyuncs.com", "/compatible-mode/v1/chat/completions", "openai.chat"),
     ("api.openai.com", "/v1/conversations", "?"),
     ("api.x.ai", "/xai_api.Chat/GetCompletionChunk", "other"),
     ("server.codeium.com", "/exa.api_server_pb.ApiServerService/GetChatMessage", "other"),
@@ -628,3 +636,22 @@ def test_nothing_raises(method: str, host: str, path: str, body: bytes, head: by
 def test_wrong_types_are_survived(body: dict[str, Any], path: str) -> None:
     _settled("gateway.corp.example", path, body)
     _settled("api.openai.com", path, body, b"{}", 200)
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "body", "answer", "expected"),
+    [
+        ("api.lab.example", "/v1/chat", CHAT, CHAT_ANSWER, "writer.chat"),
+        ("api.groq.com", "/v1/chat", CHAT, CHAT_ANSWER, "openai.chat"),
+        ("api.groq.com", "/v1/chat", CHAT, b"", "openai.chat"),
+        (VERTEX, "/v1/projects/p/locations/l/endpoints/1:predict",
+         {"instances": [{"@requestFormat": "chatCompletions", "messages": CHAT["messages"]}]},
+         b'{"predictions":{"object":"chat.completion","choices":[]}}', "google.predict"),
+        (VERTEX, "/v1/projects/p/locations/l/endpoints/1:predict", {"instances": [{"a": 1.0}]},
+         b'{"predictions":[[0.5]]}', None),
+    ],
+)  # fmt: skip
+def test_who_operates_the_host_has_a_say(
+    host: str, path: str, body: Any, answer: bytes, expected: str | None
+) -> None:
+    assert _name(_settled(host, path, body, answer, 200 if answer else None)) == expected

@@ -3,7 +3,8 @@
 Cached tokens are inside the prompt's count, reasoning inside the completion's. Where a provider's
 total is larger than prompt and completion together, a part that makes up the difference stands
 outside: xAI leaves reasoning out of the completion, Mistral audio out of the prompt, Grok on Azure
-cached tokens out of the prompt.
+cached tokens out of the prompt. Where nothing was generated, OpenAI's legacy completions state prompt and
+total only.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ def usage(stated: dict[str, Any], hides_thinking: bool = False) -> Usage:
     reasoning = _either(of_output, stated, ("reasoning_tokens",))
     cached = _either(of_input, stated, _CACHED)
     whole = count(stated.get("total_tokens"))
+    if made is None and given is not None and whole is not None and whole >= given:
+        made = whole - given
     if given is not None and made is not None:
         over = whole - given - made if whole is not None else None
         audio = _count(of_input, ("audio_tokens",)) or 0

@@ -2,7 +2,8 @@
 
 `{"error": {…}}` (OpenAI, Anthropic, Google and most), `{"error": "…"}` (Ollama, xAI, Hugging Face),
 a list of errors (Google), `{"message": …}` alone or beside `__type` (AWS, Cohere), `{"detail": …}`
-(FastAPI), `{"errors": […]}` (watsonx, Cloudflare), JSON inside the message (gateways), a page.
+(FastAPI), `{"error_code": …, "error_msg": …}` (Baidu), `{"errors": […]}` (watsonx, Cloudflare), JSON
+inside the message (gateways), a page.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _MESSAGES = (
     "detail",
     "error_message",
     "errorMessage",
+    "error_msg",
     "error_description",
     "msg",
     "title",
@@ -36,6 +38,8 @@ _TAG = re.compile(r"<[^>]{0,200}>")
 def stated(name: str | None, doc: dict[str, Any]) -> bool:
     """True if a document says by itself, whatever the status, that it is about an error."""
     if doc.get("error") or doc.get("__type") or name == "error" or (name and name.endswith("Exception")):
+        return True
+    if doc.get("error_code") and doc.get("error_msg"):
         return True
     kind = doc.get("type")
     if kind == "error" or doc.get("object") == "error":

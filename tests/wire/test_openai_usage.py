@@ -49,6 +49,12 @@ DIALECTS: dict[str, tuple[dict[str, Any], Usage]] = {
         {"prompt_tokens": 9, "prompt_token_details": {"cached_tokens": 4}},
         known(9, None, None, 4),
     ),
+    "nothing generated (OpenAI's legacy completions)": (
+        {"prompt_tokens": 9, "total_tokens": 9},
+        known(9, 0, 9),
+    ),
+    "generated tokens in the total only": ({"input_tokens": 9, "total_tokens": 12}, known(9, 3, 12)),
+    "a total too small": ({"input_tokens": 9, "total_tokens": 3}, known(9, None, 3)),
     "DeepSeek": (
         {
             "prompt_tokens": 9,

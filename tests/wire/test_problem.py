@@ -93,6 +93,11 @@ ANSWERS: dict[str, tuple[int, bytes, Problem]] = {
         b'event: error\ndata: {"error": {"message": "slow", "type": "rate_limit"}}\n\n',
         Problem("rate_limit", "slow"),
     ),
+    "Baidu, status 200": (
+        200,
+        b'{"error_code": 17, "error_msg": "daily request limit reached"}',
+        Problem("17", "daily request limit reached"),
+    ),
     "Azure's filter, status 200": (
         200,
         b'{"error": {"message": "filtered", "type": null, "code": "content_filter", "status": 400}}',
