@@ -99,7 +99,8 @@ def _one(edited: Edited, kind: Kind, proxy: Proxy | None, yes: bool) -> bool:
             return False
         edited.write(before, after, empty)
     except (SettingsError, Tangled, UnicodeError, OSError) as e:
-        say(f"{edited.path}: {e}; it is left as it is")
+        why = e.strerror if isinstance(e, OSError) and e.strerror else e
+        say(f"{edited.path}: {why}; it is left as it is")
         if edited.known:
             say(f"what it was before our edit is in {edited.folder}")
         return False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import time
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from kimi_mitm.settings import data_folder
 
 _ORIGINAL, _WRITTEN, _PATH = "original", "written", "path"
 _ABSENT = "absent"
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,21 @@ class Edited:
         return None if absent and "".join(found.split()) == "".join(empty.split()) else found
 
     def write(self, original: str | None, text: str, empty: str) -> None:
-        """Writes our edit, and keeps what was there before it. Raises OSError."""
+        """Writes our edit, and keeps what was there before it. Raises OSError; nothing has changed then."""
+        known = {name: self.folder / name for name in (_ORIGINAL, _WRITTEN, _ABSENT)}
+        before = {name: path.read_bytes() for name, path in known.items() if path.is_file()}
+        try:
+            self._keep(original, text, empty)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._replace_settings(text)
+        except OSError:
+            for name, path in known.items():
+                path.unlink(missing_ok=True)
+                if name in before:
+                    path.write_bytes(before[name])
+            raise
+
+    def _keep(self, original: str | None, text: str, empty: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / _PATH).write_text(f"{self.path.absolute()}\n", encoding="utf-8")
         if original is None:
@@ -62,8 +79,6 @@ class Edited:
             (self.folder / _ABSENT).unlink(missing_ok=True)
         _replace(self.folder / _ORIGINAL, (empty if original is None else original).encode())
         _replace(self.folder / _WRITTEN, text.encode())
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(self.path, text.encode())
 
     def restore(self, current: str, text: str | None) -> Path:
         """Takes our edit back: writes `text`, or removes the file for None. Gives where `current` is kept.
@@ -73,9 +88,15 @@ class Edited:
         if text is None:
             self.path.unlink()
         else:
-            _replace(self.path, text.encode())
+            self._replace_settings(text)
         (self.folder / _WRITTEN).unlink()
         return kept
+
+    def _replace_settings(self, text: str) -> None:
+        """Whoever made the file read-only means it, though its folder would let us."""
+        if self.path.exists() and not self.path.stat().st_mode & _WRITABLE:
+            raise PermissionError(errno.EACCES, "it is read-only", str(self.path))
+        _replace(self.path, text.encode())
 
 
 def _replace(path: Path, content: bytes) -> None:

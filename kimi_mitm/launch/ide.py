@@ -74,7 +74,7 @@ def jetbrains(text: str, proxy: Proxy) -> str:
     component = _COMPONENT.search(text)
     if component is None:
         inner = _options("\n  ", values)
-        return _before_end(text, f'  <component name="HttpConfigurable">{inner}  </component>\n')
+        return _before_end(text, f'  <component name="HttpConfigurable">{inner}</component>\n')
     inner = _options(component["inner"] or "\n  ", values)
     whole = f'<component name="HttpConfigurable">{inner}</component>'
     return text[: component.start()] + whole + text[component.end() :]

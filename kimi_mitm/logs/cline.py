@@ -42,8 +42,8 @@ def read_session(data: bytes, file: File) -> Iterator[Reading]:
             cache_write=metrics.get("cacheWriteTokens"),
             cost=metrics.get("cost"),
         )
-        if message.get("role") != "assistant" or not usage:
-            continue
+        if message.get("role") != "assistant" or not (usage.input_tokens or usage.output_tokens):
+            continue  # of an answer that broke off it writes noughts
         file.tally.readings += 1
         yield Reading(
             source=Source.LOGS,

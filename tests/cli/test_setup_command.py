@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from kimi_mitm.cli import app, setup
 from kimi_mitm.launch import bundles
+from kimi_mitm.launch.backups import Edited
 from kimi_mitm.launch.variables import Files
 
 SETTINGS = '{\n    // mine\n    "editor.fontSize": 13\n}\n'
@@ -139,6 +140,30 @@ def test_a_file_that_cannot_be_read_is_left(home: Path, content: bytes) -> None:
     assert done.exit_code == 1
     assert "left as it is" in done.stderr
     assert path.read_bytes() == content
+
+
+def test_a_file_that_is_read_only_is_left_and_nothing_is_remembered(home: Path) -> None:
+    path = settings(home)
+    path.chmod(0o444)
+
+    done = call("vscode", "--yes")
+    undone = call("vscode", "--undo", "--yes")
+
+    assert done.stderr.splitlines()[-1] == f"kimi-mitm: {path}: it is read-only; it is left as it is"
+    assert (done.exit_code, path.read_text()) == (1, SETTINGS)
+    assert (undone.exit_code, undone.stderr) == (1, "kimi-mitm: nothing of ours to take back\n")
+
+
+def test_an_edit_that_fails_leaves_the_way_back_from_the_one_before(home: Path) -> None:
+    edited = Edited(settings(home))
+    call("vscode", "--yes")
+    kept = {path.name: path.read_bytes() for path in edited.folder.iterdir()}
+    edited.path.chmod(0o444)
+
+    with pytest.raises(PermissionError):
+        edited.write("another original", "another edit", "")
+
+    assert {path.name: path.read_bytes() for path in edited.folder.iterdir()} == kept
 
 
 def test_jetbrains_products_are_found_by_their_folders(home: Path) -> None:

@@ -56,6 +56,12 @@ def test_a_sessions_input_has_the_cached_tokens() -> None:
     assert (got.client_session_id, got.client_version, got.subagent) == (SESSION, "3.0.65", None)
 
 
+def test_an_answer_that_broke_off_has_no_figures() -> None:
+    noughts = answer("09:00:01", inputTokens=0, outputTokens=0, cacheReadTokens=0, cacheWriteTokens=0)
+
+    assert document(read_session, session(noughts), file()) == []
+
+
 def test_another_agent_than_the_lead_is_a_subagent() -> None:
     (got,) = document(read_session, session(answer("09:00:01", inputTokens=1), agent="scout"))
 
