@@ -16,14 +16,17 @@ import threading
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from kimi_mitm import link
-from kimi_mitm.desk import Desk
-from kimi_mitm.drafting import News, Update
+from kimi_mitm.core_only import leave_out_orm
 from kimi_mitm.faults import place_of
-from kimi_mitm.intake import Intake
 from kimi_mitm.outbox import Outbox
+
+if TYPE_CHECKING:
+    from kimi_mitm.desk import Desk
+    from kimi_mitm.drafting import News
+    from kimi_mitm.intake import Intake
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,9 @@ class Engine:
 
     async def run(self) -> None:
         """Works until the recorder says stop or is gone."""
+        leave_out_orm()
+        from kimi_mitm.desk import Desk
+
         self._loop = asyncio.get_running_loop()
         desk = Desk(self._hello.settings, self._outbox, datetime.fromtimestamp(self._hello.at, UTC))
         intake = await desk.open(self._emit)
@@ -123,7 +129,8 @@ class Engine:
 
 def _weight(news: News) -> int:
     """Bytes of the body that news holds on to."""
-    return len(news.draft.body or b"") if isinstance(news, Update) else 0
+    draft = getattr(news, "draft", None)
+    return len(draft.body or b"") if draft is not None else 0
 
 
 def main() -> int:
