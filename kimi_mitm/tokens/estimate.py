@@ -191,7 +191,8 @@ class Estimator:
         error = abs(estimated.estimate.input_tokens - tokens) / tokens
         weighing.model.remember_error(error, None if estimated.static is None else estimated.static != tokens)
         self._anchors.keep(weighing.key, observed, estimated.x, tokens, reported.reasoning_tokens or 0)
-        return self._models.learn(observed.group, call, Row(estimated.x, float(tokens)))
+        row = Row(estimated.x, float(tokens))
+        return self._models.learn(observed.group, call, row, estimated.estimate.input_tokens)
 
     def _head_tokens(self, weighing: Weighing, observed: Observed) -> float:
         """What a continued response has counted already: the tools, the instructions, the constant."""

@@ -91,6 +91,11 @@ class Learned:
         """Has the weights fitted when they are next needed: what they start from has changed."""
         self._surprised = True
 
+    def adopt(self, weights: Mapping[str, float]) -> None:
+        """Takes weights that were fitted to these very answers."""
+        self._weights = dict(weights)
+        self._surprised, self._unfitted = False, 0
+
     def forget_weights(self) -> None:
         """Has the weights fitted anew when they are next needed, from the rows alone."""
         self._weights, self._surprised = {}, True
@@ -113,10 +118,15 @@ class Learned:
             weights = regression.fit(self.rows, prior, floor=floor, share=share, decay=_FORGETFUL)
         return weights
 
-    def learn(self, row: Row, floor: float = 1.0, share: float = 0.006) -> None:
-        """Takes in one more answered prompt. One that the weights foretold costs no fit of its own."""
+    def learn(
+        self, row: Row, floor: float = 1.0, share: float = 0.006, estimate: float | None = None
+    ) -> None:
+        """Takes in one more answered prompt. One that the weights foretold, or the estimate that was shown
+        (it knows what the prompt's beginning had), costs no fit of its own."""
         expected = row.x.keys() <= self._weights.keys()
         off = abs(row.y - regression.dot(self._weights, row.x))
+        if estimate is not None:
+            off = min(off, abs(row.y - estimate))
         self._surprised |= not expected or off > _CALM * regression.noise(row.y, floor, share)
         self._unfitted += 1
         self.rows.append(row)

@@ -58,12 +58,12 @@ class Models:
         known = {name: prior.mean for name, prior in group.prior.items()}
         return Weighing(key, model, shared, weights, known)
 
-    def learn(self, group: Group, call: Call, row: Row) -> list[str]:
-        """Takes in one answered prompt; returns the keys that changed."""
+    def learn(self, group: Group, call: Call, row: Row, estimate: float) -> list[str]:
+        """Takes in one answered prompt, of which this was estimated; returns the keys that changed."""
         key, group_key = _keys(group, call)
         model, shared = self._learned(key), self._learned(group_key)
         for one in (model, shared):
-            one.learn(row, *_noise(group))
+            one.learn(row, *_noise(group), estimate)
         self._current(group, key, model, shared)
         return [key, group_key]
 
@@ -80,6 +80,8 @@ class Models:
         prior = {name: Normal(means.get(name, known.mean), known.sd) for name, known in group.prior.items()}
         if kept and kept.revision != shared.revision:
             model.unsettle()
+        if model.seen == shared.seen:  # a group of one model has nothing to add to what it says itself
+            model.adopt(means)
         own = model.weights(prior, floor, share)
         weights = {name: own.get(name, normal.mean) for name, normal in prior.items()}
         self._weights[key] = _Kept(weights, shared.revision)

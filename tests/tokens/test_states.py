@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from helpers_tokens import answer, chat, claude, user
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kimi_mitm.tokens import Estimator, learner
+from kimi_mitm.tokens import Estimator, learner, regression
 from kimi_mitm.tokens.learner import Learned, StateError
 from kimi_mitm.tokens.regression import Normal, Row
 
@@ -156,6 +158,32 @@ def test_a_surprise_is_fitted_at_once(row: Row) -> None:
     learned.learn(row)
 
     assert not learned.settled
+
+
+def test_an_estimate_that_was_right_is_no_surprise() -> None:
+    """It knew what the prompt's beginning had, which the weights don't."""
+    learned = taught_rows(40)
+
+    learned.learn(Row({"const": 1.0, "text": 50.0}, 95), estimate=95.4)
+
+    assert learned.settled
+
+
+def test_a_groups_only_model_is_fitted_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both would learn the same from the same answers; a second model makes them differ."""
+    fits = []
+    fit = regression.fit
+    monkeypatch.setattr(
+        regression, "fit", lambda rows, *args, **more: fits.append(1) or fit(rows, *args, **more)
+    )
+    estimator = Estimator()
+
+    answer(estimator, claude([user("hello there")]), 309)
+    assert len(fits) == 1
+
+    sister = replace(claude([user("hello there")]), model="claude-opus-4-6")
+    answer(estimator, sister, 309)
+    assert len(fits) > 2
 
 
 def test_many_quiet_answers_are_fitted_in_the_end() -> None:
