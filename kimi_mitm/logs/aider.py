@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from kimi_mitm.logs.figures import Figures
-from kimi_mitm.logs.jsonl import decode, epoch_time, table, text
-from kimi_mitm.logs.source import File, LogSource, Place, State
+from kimi_mitm.logs.jsonl import epoch_time, table, text
+from kimi_mitm.logs.record_reader import RecordReader
+from kimi_mitm.logs.source import File, LogSource, Place
 from kimi_mitm.records import Reading, Source, Usage
 
 CLIENT: Final = "aider"
@@ -84,19 +85,10 @@ def _rounded(figures: Figures, found: re.Match[str], words: str) -> Usage:
     )
 
 
-class AnalyticsReader:
+class AnalyticsReader(RecordReader):
     """Reads an analytics file."""
 
-    def __init__(self, file: File, state: State) -> None:
-        self._file = file
-        self._figures = Figures(file.tally)
-
-    def state(self) -> State:
-        return {}
-
-    def feed(self, line: bytes, number: int) -> Iterator[Reading]:
-        self._file.tally.seen += 1
-        doc = decode(line) or {}
+    def _read(self, doc: dict[str, Any], number: int) -> Iterator[Reading]:
         at = epoch_time(doc.get("time"))
         if text(doc, "event") is None or at is None:
             return

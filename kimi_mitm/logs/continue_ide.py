@@ -21,9 +21,10 @@ from typing import Any, Final
 
 from kimi_mitm.error_figures import prompt_tokens_of_error
 from kimi_mitm.logs.figures import Figures
-from kimi_mitm.logs.jsonl import decode, iso_time, table, text
+from kimi_mitm.logs.jsonl import iso_time, table, text
 from kimi_mitm.logs.prompt_log import PromptLogReader
-from kimi_mitm.logs.source import File, LogSource, Place, State
+from kimi_mitm.logs.record_reader import RecordReader
+from kimi_mitm.logs.source import File, LogSource, OpenLines, Place, State
 from kimi_mitm.records import Problem, Reading, Source, Usage
 
 CLIENT: Final = "continue"
@@ -44,19 +45,10 @@ _LAST_COUNT: Final = "max output tokens"
 _LONGEST_BLOCK: Final = 16_384
 
 
-class TokensReader:
+class TokensReader(RecordReader):
     """Reads `tokensGenerated.jsonl`."""
 
-    def __init__(self, file: File, state: State) -> None:
-        self._file = file
-        self._figures = Figures(file.tally)
-
-    def state(self) -> State:
-        return {}
-
-    def feed(self, line: bytes, number: int) -> Iterator[Reading]:
-        self._file.tally.seen += 1
-        doc = decode(line) or {}
+    def _read(self, doc: dict[str, Any], number: int) -> Iterator[Reading]:
         at = iso_time(doc.get("timestamp"))
         if at is None or doc.get("eventName") != "tokensGenerated":
             return
@@ -67,18 +59,10 @@ class TokensReader:
             yield _reading(self._file, doc, at, number, "continue-tokens", usage, text(doc, "model"))
 
 
-class ChatsReader:
+class ChatsReader(RecordReader):
     """Reads `chatInteraction.jsonl`."""
 
-    def __init__(self, file: File, state: State) -> None:
-        self._file = file
-
-    def state(self) -> State:
-        return {}
-
-    def feed(self, line: bytes, number: int) -> Iterator[Reading]:
-        self._file.tally.seen += 1
-        doc = decode(line) or {}
+    def _read(self, doc: dict[str, Any], number: int) -> Iterator[Reading]:
         at = iso_time(doc.get("timestamp"))
         if at is None or doc.get("eventName") != "chatInteraction":
             return
@@ -254,29 +238,16 @@ def _bound(window: int | None, tools: int | None, system: int | None, counts: di
 _ROOT: Final = "{home}/.continue"
 _ENV: Final = "CONTINUE_GLOBAL_DIR"
 
+
+def _source(name: str, lines: OpenLines, pattern: str) -> LogSource:
+    return LogSource(
+        name=name, client=CLIENT, lines=lines, places=(Place(root=_ROOT, env=_ENV, pattern=pattern),)
+    )
+
+
 SOURCES: Final = (
-    LogSource(
-        name="continue-tokens",
-        client=CLIENT,
-        lines=TokensReader,
-        places=(Place(root=_ROOT, env=_ENV, pattern="dev_data/*/tokensGenerated.jsonl"),),
-    ),
-    LogSource(
-        name="continue-chats",
-        client=CLIENT,
-        lines=ChatsReader,
-        places=(Place(root=_ROOT, env=_ENV, pattern="dev_data/*/chatInteraction.jsonl"),),
-    ),
-    LogSource(
-        name="continue-core",
-        client=CLIENT,
-        lines=CoreLogReader,
-        places=(Place(root=_ROOT, env=_ENV, pattern="logs/core.log"),),
-    ),
-    LogSource(
-        name="continue-prompts",
-        client=CLIENT,
-        lines=PromptLogReader,
-        places=(Place(root=_ROOT, env=_ENV, pattern="logs/prompt.log"),),
-    ),
+    _source("continue-tokens", TokensReader, "dev_data/*/tokensGenerated.jsonl"),
+    _source("continue-chats", ChatsReader, "dev_data/*/chatInteraction.jsonl"),
+    _source("continue-core", CoreLogReader, "logs/core.log"),
+    _source("continue-prompts", PromptLogReader, "logs/prompt.log"),
 )

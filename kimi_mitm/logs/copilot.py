@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from kimi_mitm.logs.figures import Figures, with_error_figures
-from kimi_mitm.logs.jsonl import decode, earlier, epoch_time, iso_time, table, text
+from kimi_mitm.logs.jsonl import earlier, epoch_time, iso_time, table, text
+from kimi_mitm.logs.record_reader import RecordReader
 from kimi_mitm.logs.source import File, LogSource, Place, State
 from kimi_mitm.logs.sqlite import columns, rows
 from kimi_mitm.records import NO_USAGE, Problem, Reading, Source, Usage
@@ -25,12 +26,11 @@ _TITLE: Final = re.compile(rb"^name: *(?:'([^'\n]+)'|\"([^\"\n]+)\"|([^\n]+))$",
 _SIDE: Final = "conversation-background"
 
 
-class EventsReader:
+class EventsReader(RecordReader):
     """Reads one session's `events.jsonl`."""
 
     def __init__(self, file: File, state: State) -> None:
-        self._file = file
-        self._figures = Figures(file.tally)
+        super().__init__(file, state)
         self._known = {
             name: text(state, name) for name in ("session", "version", "folder", "branch", "model")
         }
@@ -38,9 +38,7 @@ class EventsReader:
     def state(self) -> State:
         return self._known
 
-    def feed(self, line: bytes, number: int) -> Iterator[Reading]:
-        self._file.tally.seen += 1
-        doc = decode(line) or {}
+    def _read(self, doc: dict[str, Any], number: int) -> Iterator[Reading]:
         kind, data, at = text(doc, "type"), table(doc, "data"), iso_time(doc.get("timestamp"))
         if kind is None or at is None:
             return
@@ -180,19 +178,10 @@ class StoreReader:
         )
 
 
-class DebugReader:
+class DebugReader(RecordReader):
     """Reads one session's `main.jsonl`, or a sub-agent's file beside it."""
 
-    def __init__(self, file: File, state: State) -> None:
-        self._file = file
-        self._figures = Figures(file.tally)
-
-    def state(self) -> State:
-        return {}
-
-    def feed(self, line: bytes, number: int) -> Iterator[Reading]:
-        self._file.tally.seen += 1
-        doc = decode(line) or {}
+    def _read(self, doc: dict[str, Any], number: int) -> Iterator[Reading]:
         if text(doc, "type") is None:
             return
         self._file.tally.understood += 1

@@ -9,29 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from kimi_mitm.logs.figures import Figures, with_error_figures
-from kimi_mitm.logs.jsonl import decode, dig, epoch_time, iso_time, table, text
+from kimi_mitm.logs.figures import with_error_figures
+from kimi_mitm.logs.jsonl import dig, epoch_time, iso_time, table, text
+from kimi_mitm.logs.record_reader import RecordReader
 from kimi_mitm.logs.source import File, LogSource, Place, State
 from kimi_mitm.records import NO_USAGE, Problem, Reading, Source
 
 CLIENT: Final = "pi"
 
 
-class SessionReader:
+class SessionReader(RecordReader):
     """Reads one session's file."""
 
     def __init__(self, file: File, state: State) -> None:
-        self._file = file
-        self._figures = Figures(file.tally)
+        super().__init__(file, state)
         self._session = text(state, "session")
         self._folder = text(state, "folder")
 
     def state(self) -> State:
         return {"session": self._session, "folder": self._folder}
 
-    def feed(self, line: bytes, number: int) -> Iterator[Reading]:
-        self._file.tally.seen += 1
-        doc = decode(line) or {}
+    def _read(self, doc: dict[str, Any], number: int) -> Iterator[Reading]:
         kind = text(doc, "type")
         if kind is None:
             return

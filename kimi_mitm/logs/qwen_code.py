@@ -13,24 +13,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from kimi_mitm.logs.figures import Figures, with_error_figures
+from kimi_mitm.logs.figures import with_error_figures
 from kimi_mitm.logs.gemini_cli import read_chat_of
 from kimi_mitm.logs.jsonl import decode, earlier, iso_time, table, text
-from kimi_mitm.logs.source import File, LogSource, Place, State
+from kimi_mitm.logs.record_reader import RecordReader
+from kimi_mitm.logs.source import File, LogSource, Place
 from kimi_mitm.records import Problem, Reading, Source
 
 CLIENT: Final = "qwen-code"
 
 
-class ChatReader:
+class ChatReader(RecordReader):
     """Reads one session's file."""
-
-    def __init__(self, file: File, state: State) -> None:
-        self._file = file
-        self._figures = Figures(file.tally)
-
-    def state(self) -> State:
-        return {}
 
     def feed(self, line: bytes, number: int) -> Iterator[Reading]:
         self._file.tally.seen += 1
@@ -84,19 +78,10 @@ class ChatReader:
         yield with_error_figures(reading)
 
 
-class LedgerReader:
+class LedgerReader(RecordReader):
     """Reads the ledger, a line per call."""
 
-    def __init__(self, file: File, state: State) -> None:
-        self._file = file
-        self._figures = Figures(file.tally)
-
-    def state(self) -> State:
-        return {}
-
-    def feed(self, line: bytes, number: int) -> Iterator[Reading]:
-        self._file.tally.seen += 1
-        doc = decode(line) or {}
+    def _read(self, doc: dict[str, Any], number: int) -> Iterator[Reading]:
         at, session = iso_time(doc.get("timestamp")), text(doc, "sessionId")
         usage = self._figures.google(
             prompt=doc.get("inputTokens"),

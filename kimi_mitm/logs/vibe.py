@@ -15,25 +15,17 @@ from typing import Any, Final
 
 from kimi_mitm.logs.figures import Figures
 from kimi_mitm.logs.jsonl import decode, decode_any, dig, epoch_time, items, table, text
-from kimi_mitm.logs.source import File, LogSource, Place, State
+from kimi_mitm.logs.record_reader import RecordReader
+from kimi_mitm.logs.source import File, LogSource, Place
 from kimi_mitm.records import Reading, Source, Usage
 
 CLIENT: Final = "vibe"
 
 
-class JournalReader:
+class JournalReader(RecordReader):
     """Reads one segment of a session's journal."""
 
-    def __init__(self, file: File, state: State) -> None:
-        self._file = file
-        self._figures = Figures(file.tally)
-
-    def state(self) -> State:
-        return {}
-
-    def feed(self, line: bytes, number: int) -> Iterator[Reading]:
-        self._file.tally.seen += 1
-        doc = decode(line) or {}
+    def _read(self, doc: dict[str, Any], number: int) -> Iterator[Reading]:
         if text(doc, "type") is None:
             return
         self._file.tally.understood += 1
