@@ -114,8 +114,7 @@ def _is_binary(body: bytes) -> bool:
 
 def _by_bodies(case: Case, answered: str | None) -> str | None:
     asked, suggested = case.asked, case.suggested
-    writers = not case.known and case.path.endswith("/v1/chat")
-    if writers and asked.is_list("messages") and answered in (None, "openai.chat"):
+    if case.path.endswith("/v1/chat") and asked.is_list("messages") and answered in (None, "openai.chat"):
         return "writer.chat" if asked.roles else None
     if suggested == "google.predict" and answered in ("openai.chat", "openai.completions"):
         return suggested if asked.fits(suggested) else answered

@@ -642,8 +642,8 @@ def test_wrong_types_are_survived(body: dict[str, Any], path: str) -> None:
     ("host", "path", "body", "answer", "expected"),
     [
         ("api.lab.example", "/v1/chat", CHAT, CHAT_ANSWER, "writer.chat"),
-        ("api.groq.com", "/v1/chat", CHAT, CHAT_ANSWER, "openai.chat"),
-        ("api.groq.com", "/v1/chat", CHAT, b"", "openai.chat"),
+        ("gateway.ai.cloudflare.com", "/v1/a/g/writer/v1/chat", CHAT, CHAT_ANSWER, "writer.chat"),
+        ("api.reka.ai", "/v1/chat", CHAT, b'{"responses":[],"usage":{"input_tokens":3}}', "other"),
         (VERTEX, "/v1/projects/p/locations/l/endpoints/1:predict",
          {"instances": [{"@requestFormat": "chatCompletions", "messages": CHAT["messages"]}]},
          b'{"predictions":{"object":"chat.completion","choices":[]}}', "google.predict"),
