@@ -8,8 +8,8 @@ tokenized. Where the body begins with the bytes of an earlier one, its first mes
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,9 +142,9 @@ class Reader:
     def prefix(self, observed: Observed, length: int) -> Counted:
         """Counts of the first `length` messages and of what stands beside them; by proportion where they
         aren't known any more."""
-        known = self.prefixes.get(observed.chain[length - 1]) if length else NOTHING
+        known = self.prefixes.get(observed.chain[length - 1]) if length else _packed(NOTHING)
         if known is not None:
-            return together(observed.beside, known)
+            return together(observed.beside, _unpacked(known))
         share = length / len(observed.chain)
         return Counted(tuple(share * count for count in observed.counted.counts), observed.counted.parts)
 
@@ -166,14 +166,14 @@ class _Work:
         """Counts of one slice."""
         key = (self.seed, piece.section, piece.digest)
         if (known := self._slices.touch(key)) is not None:
-            return _dense(*known)
+            return _unpacked(known)
         tally = Tally(self._dialect, self._budget)
         tally.add(self._shape.messages(piece))
         counted = tally.counted()
         if tally.budget < 0:
             self.cut = True
         else:
-            self._slices[key] = (_sparse(counted.counts), _sparse(counted.parts), counted.media)
+            self._slices[key] = _packed(counted)
         self._budget = max(0, tally.budget)
         return counted
 
@@ -194,24 +194,27 @@ class _Work:
         known, total = 0, NOTHING
         for length in range(len(names), 0, -1):
             if (found := self._prefixes.touch(names[length - 1])) is not None:
-                known, total = length, found
+                known, total = length, _unpacked(found)
                 break
         for length in range(known + 1, len(names) + 1):
             total = together(total, self.tally(messages[length - 1 - offset]))
             if not self.cut and (length > len(names) - _KEPT_TAIL or length % _KEPT_EVERY == 0):
-                self._prefixes[names[length - 1]] = total
+                self._prefixes[names[length - 1]] = _packed(total)
         if not self.cut:
             self._starts.keep(self.seed, body, self._shape, messages, start, names, runnings, marked)
         return total, names
 
 
-def _sparse(vector: Iterable[float]) -> tuple[tuple[int, float], ...]:
-    return tuple((place, value) for place, value in enumerate(vector) if value)
+def _packed(counted: Counted) -> tuple[bytes, bytes, Any]:
+    """Counts as they are kept: most are nothing, and thousands are kept."""
+    vector = (*counted.counts, *counted.parts)
+    places = bytes(place for place, value in enumerate(vector) if value)
+    return places, array("d", [vector[place] for place in places]).tobytes(), counted.media
 
 
-def _dense(counts: Any, parts: Any, media: Any) -> Counted:
-    full_counts, full_parts = list(ZERO), list(NO_PARTS)
-    for vector, cells in ((full_counts, counts), (full_parts, parts)):
-        for place, value in cells:
-            vector[place] = value
-    return Counted(tuple(full_counts), tuple(full_parts), media)
+def _unpacked(packed: tuple[bytes, bytes, Any]) -> Counted:
+    vector = [*ZERO, *NO_PARTS]
+    places, values, media = packed
+    for place, value in zip(places, memoryview(values).cast("d"), strict=True):
+        vector[place] = value
+    return Counted(tuple(vector[: len(ZERO)]), tuple(vector[len(ZERO) :]), media)
