@@ -76,7 +76,7 @@ class Run:
         """
         client = table().started_by(self.argv)
         given = dict(os.environ)
-        environment, complaints = given, []
+        environment = given
         started: OwnProxy | None = None
         proxy: RunningProxy | None = None
         try:
@@ -93,11 +93,11 @@ class Run:
                 if started is not None:
                     started.stop()
             code = self._client(client, environment)
-            complaints = [line for line in started.complaints() if "kimi" in line] if started else []
         finally:
             if started is not None:
                 started.stop()
-        self._summarise(proxy, started, complaints)
+        complaints = [line for line in started.complaints() if "kimi" in line] if started else []
+        self._summarise(proxy, started, [line.removeprefix("kimi: ") for line in complaints])
         return code
 
     def _joined(self, given: dict[str, str]) -> RunningProxy | None:

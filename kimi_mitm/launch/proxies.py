@@ -27,7 +27,7 @@ STOP_LIMIT_S = 15.0
 _ANSWER_S = 2.0
 _LOOK_S = 0.05
 _NO_REASON = "Error logged during startup"
-_MITMDUMP = "import sys; from mitmproxy.tools.main import mitmdump; sys.exit(mitmdump())"
+_MITMDUMP = "import sys; from mitmproxy.tools.main import mitmdump as run; sys.argv[0] = 'mitmdump'; run()"
 
 
 class ProxyError(Exception):
@@ -103,6 +103,7 @@ class OwnProxy:
         self._arguments = tuple(arguments)
         self._upstream = upstream
         self._process: subprocess.Popen[bytes] | None = None
+        self._said: list[str] = []
 
     @property
     def variables(self) -> dict[str, str]:
@@ -156,10 +157,13 @@ class OwnProxy:
                 except subprocess.TimeoutExpired:
                     end()
             process.wait()
+        self._said = self.complaints()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def complaints(self) -> list[str]:
-        """Lines of its log, without their times; each once."""
+        """Lines of its log, without their times; each once. Those of its end are there after `stop`."""
+        if not self._folder.exists():
+            return self._said
         with contextlib.suppress(OSError):
             text = self._log.read_text(encoding="utf-8", errors="replace")
             lines = (re.sub(r"^\[[\d:.]+\]\s*", "", line).strip() for line in text.splitlines())

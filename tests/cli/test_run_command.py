@@ -111,7 +111,19 @@ async def test_a_proxy_that_cannot_start_does_not_stop_the_client(place: Place) 
 
     assert (done.code, done.out) == (3, "None\n")
     assert len(done.err.splitlines()) == 1
-    assert "runs without it" in done.err
+    assert "runs without it: it ended with 1 (mitmdump: error: unrecognized arguments" in done.err
+
+
+async def test_what_the_proxy_complained_of_is_said_however_short_the_run(place: Place) -> None:
+    nowhere = place.home / "kimi.db"
+    nowhere.write_text("Dear diary,\n" * 500)
+
+    done = await place.run(*place.leading, "--", sys.executable, "-c", "")
+
+    assert done.code == 0
+    first = done.err.splitlines()[0]
+    assert first.startswith("kimi-mitm: ")
+    assert "the database can't be opened" in first
 
 
 async def test_quiet_says_nothing(place: Place) -> None:
