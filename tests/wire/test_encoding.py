@@ -188,3 +188,14 @@ def test_utf_16_becomes_utf_8(text: str, encoding: str, label: str | None, piece
     made, decoder = decode(text.encode(encoding), label, piece)
     assert made.removeprefix(b"\xef\xbb\xbf") == text.encode()
     assert decoder.damaged is None
+
+
+@pytest.mark.parametrize("piece", [1, 1000, 1 << 20])
+@pytest.mark.parametrize("label", ["gzip", "br", "zstd", "deflate"])
+@pytest.mark.parametrize("start", ['{"名": "', '[\x01"', "{\x02", "data:\x00"])
+def test_long_text_that_looks_like_no_text_is_read_though_labelled(
+    start: str, label: str, piece: int
+) -> None:
+    text = start.encode() + "值 text ".encode() * 5000
+    made, decoder = decode(text, label, piece)
+    assert made == text or (decoder.damaged and label in ("br", "deflate"))
