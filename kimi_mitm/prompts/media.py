@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import xxhash
 
+from kimi_mitm.prompts import office
 from kimi_mitm.records import Part, PartKind
 
 _MP3_RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
@@ -169,7 +170,7 @@ def media_part(
         height=seen.height,
         pages=seen.pages,
         seconds=seen.seconds,
-        text=_text(raw) if _is_text(mime) else "",
+        text=_text(raw) if _is_text(mime) else office.text_of(raw),
         detail=detail,
         name=name,
         digest=xxhash.xxh3_128_hexdigest(raw),
