@@ -55,7 +55,7 @@ def _opened(where: str, path: Path | None) -> Finding:
         return fault(_SUBJECT, str(e), _mend(where))
     except SQLAlchemyError as e:
         return fault(_SUBJECT, f"can't be read: {str(e).splitlines()[0][:200]}", _mend(where))
-    text = f"{count} exchanges, schema {HEAD}"
+    text = f"{count} {'exchange' if count == 1 else 'exchanges'}, schema {HEAD}"
     if path is None:
         return ok(_SUBJECT, text)
     room = shutil.disk_usage(path.parent).free
@@ -82,7 +82,7 @@ def _not_there(path: Path) -> Finding:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as e:
-        return fault(_SUBJECT, f"{path} can't be written: {e.strerror or e}", _mend(str(path)))
+        return fault(_SUBJECT, f"{path} can't be written: {e.strerror or e}", _mend(str(folder / path.name)))
     return warning(_SUBJECT, f"there is none yet at {path}; the first start of the proxy makes it")
 
 
