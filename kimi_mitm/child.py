@@ -30,7 +30,8 @@ QUEUE_LIMIT = 6 * 1024 * 1024
 _LOOK_AGAIN_S = 0.05
 HURRY_ABOVE = 2 * 1024 * 1024
 """From here on the engine is asked to estimate by length instead of counting."""
-COMMAND: Sequence[str] = (sys.executable, "-m", "kimi_mitm.engine")
+COMMAND: Sequence[str] = (sys.executable, "-P", "-m", "kimi_mitm.engine")
+"""`-P`: modules in the folder where the proxy was started are not the engine's."""
 BACKOFF_S: Sequence[float] = (0.5, 1, 2, 5, 10, 30, 60)
 STEADY_S = 30.0
 """An engine that lived that long had nothing wrong with it from the start: the next death is a first one."""

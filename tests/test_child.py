@@ -6,8 +6,10 @@ import asyncio
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -255,3 +257,19 @@ async def test_nonsense_from_the_engine_is_one_line(caplog):
 
     assert "beyond all bounds" in warnings(caplog)[0]
     await one.child.close(DEADLINE_S)
+
+
+def test_modules_in_the_folder_where_the_proxy_was_started_are_not_the_engine_s(tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text("raise SystemExit('somebody else')")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    done = subprocess.run(
+        children.COMMAND,
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+    )
+
+    assert b"started by its addon" in done.stderr
+    assert b"somebody else" not in done.stderr
