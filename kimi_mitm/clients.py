@@ -161,7 +161,7 @@ def _who(
     opening = fields.get("opening")
     if isinstance(opening, str) and opening:
         for row in _APPS:
-            if row.opening and row.opening.search(opening):
+            if row.opening and _opens(row.opening, opening):
                 return row.name, None
     if started:
         return started, None
@@ -288,4 +288,10 @@ def _is_side(row: _Side, client: Client, request: Request | None, opening: str) 
         return False
     if row.max_output is not None and (request is None or request.max_output_tokens != row.max_output):
         return False
-    return row.opening is None or row.opening.search(opening) is not None
+    return row.opening is None or _opens(row.opening, opening)
+
+
+@lru_cache(maxsize=512)
+def _opens(pattern: re.Pattern[str], opening: str) -> bool:
+    """Whether the prompt's beginning has the words; a conversation begins the same each time."""
+    return pattern.search(opening) is not None
