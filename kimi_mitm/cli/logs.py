@@ -16,6 +16,7 @@ from rich.table import Table
 
 from kimi_mitm import discrepancies
 from kimi_mitm.cli.common import Database, Since, count, database, fail, moment
+from kimi_mitm.cli.tables import add, console, table
 from kimi_mitm.discrepancies import ClientCheck
 from kimi_mitm.events import Hub
 from kimi_mitm.log_desk import LogDesk
@@ -28,6 +29,11 @@ from kimi_mitm.settings import Settings, data_folder
 from kimi_mitm.store import Store, exchanges
 from kimi_mitm.store import readings as reading_rows
 from kimi_mitm.store.exchanges import Wanted
+
+_MEANING = (
+    "by id, by time: exchanges that log and wire both have, and what tied them; (side): of those on the wire "
+    "only, beside the conversation; figures: of tokens, that both sides give."
+)
 
 app = typer.Typer(
     help="The clients' own logs beside what the proxy saw.", no_args_is_help=True, rich_markup_mode=None
@@ -111,7 +117,9 @@ def check(
     if not found:
         typer.echo("no client with a log has been seen yet")
         return
-    Console().print(_table(found))
+    out = console()
+    out.print(_table(found))
+    out.print(_MEANING)
     for one in found:
         for difference in one.differences[:20]:
             typer.echo(
@@ -128,10 +136,10 @@ async def _check(db: str | None, since: datetime | None) -> list[ClientCheck]:
 
 
 def _table(found: Sequence[ClientCheck]) -> Table:
-    table = Table(
-        "client", "joined by id", "by time", "wire only", "of these side", "log only", "compared", "differ"
+    made = table(
+        "client", numbers=("by id", "by time", "wire only", "(side)", "log only", "figures", "differ")
     )
     for one in found:
-        figures = (one.by_id, one.by_time, one.no_log, one.no_log_side, one.no_wire, one.compared)
-        table.add_row(one.client, *map(str, figures), str(len(one.differences)))
-    return table
+        counts = (one.by_id, one.by_time, one.no_log, one.no_log_side, one.no_wire, one.compared)
+        add(made, one.client, figures=map(str, (*counts, len(one.differences))))
+    return made

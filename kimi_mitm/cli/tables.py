@@ -14,6 +14,7 @@ from rich.text import Text
 from kimi_mitm.notes import dollars, short
 
 _PIPED = 240
+_WHOLE, _MOST = 0.9995, 9.995
 _WIDTHS = {
     **{"prompt": 6, "answer": 5, "cached": 5, "cost": 7, "median": 5, "p90": 5, "fill": 4, "took": 6},
     **{"session": 8, "status": 7, "last (UTC)": 11, "day (UTC)": 10, "started (UTC)": 11, "model": 13},
@@ -54,5 +55,7 @@ def cost(amount: Decimal | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as per cent; a dash when it is unknown."""
-    return "–" if share is None else f"{100 * share:.1f}%"
+    """A share as per cent, in five characters; a dash when it is unknown."""
+    if share is None:
+        return "–"
+    return f"{100 * share:.1f}%" if share < _WHOLE else f"{100 * share:.0f}%" if share < _MOST else ">999%"
