@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kimi_mitm import redact
 from kimi_mitm.draft import Draft
+from kimi_mitm.prompts.shape import digests
 from kimi_mitm.records import Answer, Message, Part, PartKind
 from kimi_mitm.render import instant
 from kimi_mitm.store.dialect import insert_new
@@ -58,8 +59,8 @@ class Transcripts:
 
     def commit(self) -> None:
         """What was written last is stored."""
-        for session_id, digests in self._pending.items():
-            self._known.setdefault(session_id, set()).update(digests)
+        for session_id, names in self._pending.items():
+            self._known.setdefault(session_id, set()).update(names)
             self._known.move_to_end(session_id)
         self._pending.clear()
         while len(self._known) > _SESSIONS:
@@ -85,12 +86,12 @@ class Transcripts:
         pending = self._pending.setdefault(session_id, set())
         first = not known and not pending
         found: list[Said] = []
-        times: Counter[str] = Counter()
+        times: Counter[bytes] = Counter()
         partial = f"@{exchange.id}" if draft.request.previous_response_id else ""
-        for piece in draft.slices if shape else ():
-            digest = piece.digest.hex()
+        slices = draft.slices if shape else ()
+        for piece, digest in zip(slices, digests(slices, draft.body or b""), strict=True):
             times[digest] += 1
-            key = f"{digest}{partial}#{times[digest]}"
+            key = f"{digest.hex()}{partial}#{times[digest]}"
             name = hash(key)
             if name in known or name in pending:
                 continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -28,6 +28,7 @@ _NOTHING = msgspec.Raw(b"")
 _MAX_WRAPS = 2
 _BROKEN = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 # Agents move these markers from message to message at every turn; they're no part of the prompt.
+_MARK = b'"cache_control"'
 _CACHE_MARK = re.compile(
     rb',\s*"cache_control"\s*:\s*(?:\{[^{}]*\}|null)|"cache_control"\s*:\s*\{[^{}]*\}\s*,'
 )
@@ -56,13 +57,22 @@ class Slice(msgspec.Struct, frozen=True, gc=False):
 def plain_bytes(raw: RawSlice) -> bytes:
     """The slice's bytes without markers that move between messages."""
     data = bytes(raw)
-    return _CACHE_MARK.sub(b"", data) if b'"cache_control"' in data else data
+    return _CACHE_MARK.sub(b"", data) if _MARK in data else data
 
 
 def digest_of(raw: RawSlice) -> bytes:
     """128 bits of xxh3 and the length of `plain_bytes`."""
     data = plain_bytes(raw)
     return xxhash.xxh3_128_digest(data) + len(data).to_bytes(5, "little")
+
+
+def digests(slices: Sequence[Slice], body: bytes) -> list[bytes]:
+    """The digest of each slice of a body; where the body has no markers, no slice is searched for them,
+    and none is copied."""
+    if _MARK in body:
+        return [piece.digest for piece in slices]
+    digest = xxhash.xxh3_128_digest
+    return [digest(piece.raw) + len(memoryview(piece.raw)).to_bytes(5, "little") for piece in slices]
 
 
 def decode(raw: RawSlice) -> Any:
