@@ -213,12 +213,14 @@ class LogDesk:
         if kept or not exchange_id.startswith(LOG_PREFIX):
             await self._settle(exchange_id)
             return
+        alone = await self._memory.exchange(exchange_id)
         self._memory.forget(exchange_id)
 
         async def forget(connection: AsyncConnection) -> None:
             await exchange_rows.forget(connection, exchange_id)
 
-        self._store.put(forget)
+        if alone is not None:
+            await self._keeper.change(lambda book: book.withdrawn(alone), Extra(forget))
 
     async def _settle(self, exchange_id: str, *fresh: Reading) -> None:
         """Settles an exchange with all that is known of it; `fresh` readings are kept with it."""

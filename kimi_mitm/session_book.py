@@ -88,6 +88,12 @@ class SessionBook(SessionLife):
             self._end(counted, EndReason.EXCHANGE, now)
         self._ledger.then(partial(self._keep, exchange, session, issued_ids))
 
+    def withdrawn(self, exchange: Exchange) -> None:
+        """A settled exchange turned out to be another one: it counts no more."""
+        session = self._session(exchange.session_id) if exchange.session_id is not None else None
+        if session is not None:
+            self._ledger.put(replace(session, stats=session.stats.without_exchange(exchange)))
+
     def activate(self, session_id: str, now: datetime) -> Changes:
         """Switches to a live session: it becomes the current one of its scope. One that has no client of
         its own becomes the current one of all the user's lines. Raises `SessionEnded`."""

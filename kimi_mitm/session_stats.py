@@ -109,6 +109,10 @@ class SessionStats:
         stats = self._counted(before, -1) if before is not None else self
         return stats._counted(exchange, 1)._named(exchange)._turned(exchange)
 
+    def without_exchange(self, exchange: Exchange) -> SessionStats:
+        """The figures without an exchange that was counted by mistake."""
+        return self._counted(exchange, -1)
+
     def _counted(self, exchange: Exchange, sign: int) -> SessionStats:
         tokens = tokens_of(exchange)
         known = tokens is not None

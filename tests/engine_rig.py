@@ -222,6 +222,7 @@ async def crash(rig: Rig) -> None:
     writer = rig.desk.store._writer
     if writer is not None and writer._task is not None:
         writer._task.cancel()
+        await writer._disconnect()  # as the end of a process does by itself
     if rig.desk.store.engine is not None:
         await rig.desk.store.engine.dispose()
 

@@ -198,9 +198,12 @@ async def test_the_exchange_of_a_record_goes_when_the_wires_turns_up(tmp_path: P
         assert [e.id for e in await rig.records()] == ["log:k1"]
         seen = await call(rig)
         found = await rig.records()
+        counted = [session.stats for session in rig.desk.keeper.book.live()]
 
     assert [e.id for e in found] == [seen.id]
     assert found[0].via == "logs"
+    assert sum(stats.requests for stats in counted) == 1
+    assert sum(stats.total_prompt_tokens or 0 for stats in counted) == 500
 
 
 async def test_two_exchanges_at_once_never_swap_their_records(tmp_path: Path) -> None:
