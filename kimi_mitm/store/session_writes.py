@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, CursorResult, Table, and_, bindparam, func, insert, or_, select, update
 
 from kimi_mitm.flag import FlagChange
 from kimi_mitm.session_ledger import Changes, Found
@@ -64,14 +64,14 @@ class SessionWrites:
         scopes = dict.fromkeys(changes.currents)
         pointed: dict[str, str] = {}
         if scopes:
-            held = connection.execute(self._in_scopes, {"names": sorted(scopes)})
+            held = _rows(connection, self._in_scopes, sorted(scopes))
             pointed = {row.scope: row.session_id for row in held}
         wanted = {save.session.session_id for save in changes.saves} | set(pointed.values())
         wanted |= changes.absent | changes.versions.keys()
         wanted |= self._live_in(connection, changes).union(*changes.live.values())
         rows: Iterable[Any] = ()
         if wanted:
-            rows = connection.execute(self._named, {"names": sorted(wanted)}).mappings()
+            rows = _rows(connection, self._named, sorted(wanted)).mappings()
         stored = _sessions(rows)
         return Found(
             sessions=stored,
@@ -132,9 +132,18 @@ def _live(found: Found, scope: str) -> frozenset[str]:
     )
 
 
-def _locked(table: Table, column: Any) -> Any:
-    """The rows whose column is among `names`; made once, since making it takes longer than running it."""
-    return select(table).where(column.in_(bindparam("names", expanding=True))).with_for_update()
+def _locked(table: Table, column: Any) -> tuple[Any, Any]:
+    """The rows whose column is `name`, and those where it is among `names`; made once, since making them
+    takes longer than running them."""
+    one = select(table).where(column == bindparam("name")).with_for_update()
+    return one, select(table).where(column.in_(bindparam("names", expanding=True))).with_for_update()
+
+
+def _rows(connection: Connection, locked: tuple[Any, Any], names: list[str]) -> CursorResult[Any]:
+    """What `_locked` selects. One name is what it is nearly always, and a list is unfolded anew each time."""
+    if len(names) == 1:
+        return connection.execute(locked[0], {"name": names[0]})
+    return connection.execute(locked[1], {"names": names})
 
 
 def _sessions(rows: Iterable[Any]) -> tuple[Session, ...]:
