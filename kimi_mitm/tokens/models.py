@@ -18,6 +18,8 @@ _LOADED = 256
 # Noise of a reported count: so many tokens, and such a share of it.
 _FLOOR, _SHARE = 1.0, 0.006
 _EXACT_FLOOR, _EXACT_SHARE = 1.0, 0.004
+# Where most prompts are counted to the token, half a one too many is worth a fit.
+_CALM_EXACT = 0.5, 0.002
 # A model with so many answers no longer asks what its group's latest say.
 _ENOUGH = 20
 
@@ -63,7 +65,7 @@ class Models:
         key, group_key = _keys(group, call)
         model, shared = self._learned(key), self._learned(group_key)
         for one in (model, shared):
-            one.learn(row, *_noise(group), estimate)
+            one.learn(row, *(_CALM_EXACT if group.exact else _noise(group)), estimate)
         self._current(group, key, model, shared)
         return [key, group_key]
 
