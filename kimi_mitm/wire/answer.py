@@ -98,7 +98,8 @@ class AnswerReader:
                 self._salvage(name, data)
 
     def _salvage(self, name: str | None, data: bytes) -> None:
-        """A damaged line must not take the good ones with it; a cut body is read as far as it came."""
+        """A damaged line must not take the good ones with it; a cut body is read as far as it came. Of a
+        damaged event the reader learns at least that it came."""
         self.damaged += 1
         tidied = tidy(data)
         if tidied is not None:
@@ -110,6 +111,8 @@ class AnswerReader:
             if isinstance(doc, dict) and doc:
                 found = True
                 self._document(name, doc)
+        if name is not None and not found:
+            self._document(name, {})
         mended = None if found or self._framing.streamed else mend(data)
         if mended:
             self._cut = True

@@ -103,13 +103,14 @@ class MessagesReader(Draft):
     """Reads a message, or the events that make one.
 
     The output that `message_start` states is where the count begins, mostly 1: it is no figure of an
-    answer that broke off before a `message_delta`.
+    answer that broke off before a `message_delta`, or whose `message_delta` is damaged or says nothing of it.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str]) -> None:
         super().__init__(status, headers)
         self._stated: dict[str, Any] = {}
         self._begun = False
+        self._moved = False
 
     def read(self, name: str | None, doc: dict[str, Any]) -> None:
         kind = doc.get("type") or name
@@ -122,13 +123,14 @@ class MessagesReader(Draft):
             self._begun = True
         elif kind == "message_delta":
             self._use(doc.get("usage"))
-            self._begun = False
+            self._begun = self._begun and count(get(doc, "usage", "output_tokens")) is None
+            self._moved = True
             delta = doc.get("delta")
             self.finish_reason = text(get(delta, "stop_reason")) or self.finish_reason
             self._container(delta)
         elif kind == "message_stop":
             self.complete = True
-            self._begun = False
+            self._begun = self._begun and self._moved
         elif kind == "message" or "content" in doc:
             self._message(doc)
             self.complete = self.finish_reason is not None or self.complete

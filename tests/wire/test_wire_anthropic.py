@@ -163,6 +163,22 @@ def test_where_the_output_count_begins_is_no_figure_of_a_cut_answer() -> None:
     assert read(*begun, end(output_tokens=40), aborted="gone").usage.output_tokens == 40
 
 
+@pytest.mark.parametrize(
+    "damaged_end",
+    [
+        b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tok\n\n',
+        b"event: message_delta\ndata: \xff\xff\n\n",
+        b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\n',
+    ],
+)
+def test_where_the_output_count_begins_is_no_figure_when_its_end_is_damaged(damaged_end: bytes) -> None:
+    reader = AnswerReader(FORMATS["anthropic.messages"], 200, {})
+    for each in (start(input_tokens=9, output_tokens=1), delta(0, "text_delta", text="a")):
+        reader.feed(b"data: " + json.dumps(each).encode() + b"\n\n")
+    reader.feed(damaged_end + b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+    assert reader.finish().usage == Usage(input_tokens=9)
+
+
 def test_events_without_names_are_read() -> None:
     reader = AnswerReader(FORMATS["anthropic.messages"], 200, {})
     reader.feed(
