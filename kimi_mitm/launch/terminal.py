@@ -17,7 +17,7 @@ from kimi_mitm.launch.one_shot import Watcher
 
 _FORWARDED = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 _TERMINALS_OWN = ("SIGINT", "SIGQUIT", "SIGBREAK")
-"""A terminal sends these to the client itself; what comes from elsewhere is passed on."""
+"""The terminal sends these to the client itself."""
 _LAST_WORDS_S = 2.0
 
 
@@ -80,16 +80,12 @@ class Client:
             if number is None or signal.getsignal(number) is signal.SIG_IGN:
                 continue
             # a handler of Python's own is not inherited, as ignoring the signal would be
-            before[number] = signal.signal(number, self._forward if name in _FORWARDED else self._left)
+            before[number] = signal.signal(number, self._forward if name in _FORWARDED else _leave)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    def _left(self, number: int, frame: FrameType | None) -> None:
-        if not _at_a_terminal():
-            self._forward(number, frame)
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         if self._process is None:
@@ -126,20 +122,8 @@ def end_like(code: int) -> int:
     return 128 + number
 
 
-def _at_a_terminal() -> bool:
-    """Whether keys pressed at a terminal reach this process, and so the client beside it."""
-    if sys.platform == "win32":
-        return True
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
+def _leave(number: int, frame: FrameType | None) -> None:
+    return None
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
