@@ -24,6 +24,8 @@ from kimi_mitm.render import instant
 
 SETTLE_S = 4.0
 """So long a running proxy is asked again while an exchange of the run has not ended."""
+_APPEAR_S = 1.5
+"""And so long while there is none at all: a proxy that has only just started stores the first one late."""
 _AGAIN_S = 0.25
 _MARGIN = timedelta(minutes=1)
 _PAGES = 200
@@ -48,13 +50,14 @@ def of_file(path: str, run_id: str, since: datetime) -> list[Seen]:
 
 def of_control(control: tuple[str, int], token: str, run_id: str, since: datetime) -> list[Seen] | None:
     """From a running proxy, whose exchanges are waited for a little; None when it doesn't answer."""
-    end = time.monotonic() + SETTLE_S
+    began = time.monotonic()
     while True:
         rows = _pages(lambda path: proxies.get(control, path, token=token, limit_s=10.0), since)
         if rows is None:
             return None
         found = [_seen(row) for row in rows if _is_of(row, run_id)]
-        if not any(s.open for s in found) or time.monotonic() > end:
+        patience = SETTLE_S if any(s.open for s in found) else 0.0 if found else _APPEAR_S
+        if time.monotonic() - began >= patience:
             return found
         time.sleep(_AGAIN_S)
 
