@@ -32,12 +32,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kimi_mitm import link  # noqa: E402  (found beside this file)
-from kimi_mitm.desk import Desk  # noqa: E402
-from kimi_mitm.drafting import News  # noqa: E402
-from kimi_mitm.intake import Intake  # noqa: E402
-from kimi_mitm.outbox import Outbox  # noqa: E402
-from kimi_mitm.settings import Settings  # noqa: E402
+from kimi_mitm import link
+from kimi_mitm.engine.desk import Desk
+from kimi_mitm.engine.drafting import News
+from kimi_mitm.engine.intake import Intake
+from kimi_mitm.outbox import Outbox
+from kimi_mitm.settings import Settings
 
 ANSWER = json.dumps(
     {

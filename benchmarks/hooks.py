@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from mitmproxy import http
 from mitmproxy.test import taddons, tflow
 
-from kimi_mitm import child
 from kimi_mitm.addon import KimiMitm
-from kimi_mitm.child import Child
-from kimi_mitm.recorder import Recorder
+from kimi_mitm.proxy import child
+from kimi_mitm.proxy.child import Child
+from kimi_mitm.proxy.recorder import Recorder
 from kimi_mitm.settings import Settings
 
 SINK = "import os\nwhile os.read(0, 1 << 20): pass"

@@ -33,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 
-from rig.client import Answer, Connection  # noqa: E402  (found beside this file)
+from rig.client import Answer, Connection
 
 LLM, OTHER = "api.openai.com", "downloads.example.org"
 PATH = "/v1/chat/completions"

@@ -17,18 +17,18 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import server_hooks
 
 from kimi_mitm import __version__, link, options
-from kimi_mitm.child import Child
-from kimi_mitm.commands import Commands
-from kimi_mitm.control_host import ControlHost
-from kimi_mitm.gate import Gate
-from kimi_mitm.hooks import Hooks
-from kimi_mitm.lean import Lean
 from kimi_mitm.outbox import Frame
-from kimi_mitm.recorder import Recorder
+from kimi_mitm.proxy.child import Child
+from kimi_mitm.proxy.control_host import ControlHost
+from kimi_mitm.proxy.gate import Gate
+from kimi_mitm.proxy.hooks import Hooks
+from kimi_mitm.proxy.lean import Lean
+from kimi_mitm.proxy.recorder import Recorder
+from kimi_mitm.proxy.voice import guarded
 from kimi_mitm.running_file import RunningFile
 from kimi_mitm.settings import Settings
-from kimi_mitm.view import View
-from kimi_mitm.voice import guarded
+from kimi_mitm.views.annotator import View
+from kimi_mitm.views.commands import Commands
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from kimi_mitm import clients, link, prices, prompts, providers, redact
-from kimi_mitm.exchange_figures import percent, turn_fields
+from kimi_mitm.fusion.exchange_figures import percent, turn_fields
 from kimi_mitm.prompts import Shape, Slice
 from kimi_mitm.records import (
     Answer,

@@ -18,17 +18,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser"), str(ROOT / "tests" / "control")]
 
-from fake_service import FakeService  # noqa: E402
-from page_site import ARGUMENTS, Site, chromium  # noqa: E402
-from playwright.async_api import Browser, async_playwright  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.terminal_theme import MONOKAI  # noqa: E402
-from scene import Scene  # noqa: E402
-from web_site import mitmweb  # noqa: E402
+from fake_service import FakeService
+from page_site import ARGUMENTS, Site, chromium
+from playwright.async_api import Browser, async_playwright
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+from scene import Scene
+from web_site import mitmweb
 
-from kimi_mitm.cli.top import Screen  # noqa: E402
-from kimi_mitm.cli.top_board import Board  # noqa: E402
-from kimi_mitm.cli.top_drawing import draw  # noqa: E402
+from kimi_mitm.cli.top import Screen
+from kimi_mitm.cli.top_board import Board
+from kimi_mitm.cli.top_drawing import draw
 
 TERMINAL = (
     '<body style="margin:0"><pre id="terminal" style="display:inline-block; margin:0; padding:14px 18px; '

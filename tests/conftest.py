@@ -82,7 +82,7 @@ async def live(
     from rig.proxy import running
 
     monkeypatch.setattr("kimi_mitm.addon._stopping", None)
-    monkeypatch.setattr("kimi_mitm.child.BACKOFF_S", (0.01,))
+    monkeypatch.setattr("kimi_mitm.proxy.child.BACKOFF_S", (0.01,))
 
     def start(*before: object, **settings: Any) -> contextlib.AbstractAsyncContextManager[Proxy]:
         settings = {

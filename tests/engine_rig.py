@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from kimi_mitm import link
-from kimi_mitm.desk import Desk
+from kimi_mitm.engine.desk import Desk
+from kimi_mitm.engine.intake import Intake
 from kimi_mitm.events import Event
-from kimi_mitm.intake import Intake
 from kimi_mitm.records import Exchange
 from kimi_mitm.settings import Settings
 from kimi_mitm.store import exchanges

@@ -11,13 +11,13 @@ from typing import Any
 from sqlalchemy import Engine, MetaData, create_engine, delete, event, select
 from sqlalchemy.pool import StaticPool
 
-from kimi_mitm.flag import FlagForced
 from kimi_mitm.records import Exchange
-from kimi_mitm.session_book import SessionBook, SessionEnded
-from kimi_mitm.session_ledger import Changes, Event, Found
-from kimi_mitm.session_record import Session
-from kimi_mitm.session_rows import from_row
-from kimi_mitm.session_seen import Rules, Seen
+from kimi_mitm.sessions.book import SessionBook, SessionEnded
+from kimi_mitm.sessions.flag import FlagForced
+from kimi_mitm.sessions.ledger import Changes, Event, Found
+from kimi_mitm.sessions.record import Session
+from kimi_mitm.sessions.rows import from_row
+from kimi_mitm.sessions.seen import Rules, Seen
 from kimi_mitm.store.session_tables import SessionTables, define
 from kimi_mitm.store.session_writes import SessionWrites
 

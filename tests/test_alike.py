@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kimi_mitm.alike import Alike
+from kimi_mitm.fusion.alike import Alike
 from kimi_mitm.records import Usage
 
 ONE = Usage(input_tokens=100, output_tokens=10)

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rig.bodies import chat_answer, chat_events
 
-from kimi_mitm.answer_text import END, WHOLE, answer_lines, event_lines
-from kimi_mitm.excerpt import Unreadable
+from kimi_mitm.views.answer_text import END, WHOLE, answer_lines, event_lines
+from kimi_mitm.views.excerpt import Unreadable
 from kimi_mitm.wire import FORMATS
 from tests.samples import flows
 

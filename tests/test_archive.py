@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from kimi_mitm import archive
-from kimi_mitm.archive_document import document
-from kimi_mitm.archive_names import folder_name
+from kimi_mitm.archive import files as archive
+from kimi_mitm.archive.document import document
+from kimi_mitm.archive.names import folder_name
 from kimi_mitm.records import EstimateKind, Exchange, Message, Part, PartKind, Problem, Source
-from kimi_mitm.session_record import EndReason, Kind, Session, Status
-from kimi_mitm.session_stats import NO_FIGURES
+from kimi_mitm.sessions.record import EndReason, Kind, Session, Status
+from kimi_mitm.sessions.stats import NO_FIGURES
 
 START = datetime(2026, 3, 1, 12, 0, 30, 250000, UTC)
 KEY = "sk-ant-api03-" + "abcDEF0123456789" * 5

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from kimi_mitm import archivist as module
-from kimi_mitm.session_record import EndReason
+from kimi_mitm.engine import archivist as module
+from kimi_mitm.sessions.record import EndReason
 from tests.disks import Disk
 from tests.engine_rig import Rig, engine, files_with
 

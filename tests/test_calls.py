@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from kimi_mitm import calls, link
+from kimi_mitm import link
+from kimi_mitm.engine import calls
 from kimi_mitm.render import CSV_COLUMNS
 from tests.engine_rig import Rig, engine
 

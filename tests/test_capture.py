@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_mitm import capture as captures
 from kimi_mitm import link
-from kimi_mitm.capture import Budget, Capture, Messages
+from kimi_mitm.proxy import capture as captures
+from kimi_mitm.proxy.capture import Budget, Capture, Messages
 
 OPENED = link.Opened(
     n=1,

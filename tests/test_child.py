@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from kimi_mitm import child as children
 from kimi_mitm import link
-from kimi_mitm.child import Child
+from kimi_mitm.proxy import child as children
+from kimi_mitm.proxy.child import Child
 from kimi_mitm.settings import Settings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")

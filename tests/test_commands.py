@@ -10,8 +10,9 @@ import pytest
 from mitmproxy.log import ALERT
 from mitmproxy.test import taddons
 
-from kimi_mitm import commands, link
-from kimi_mitm.commands import Commands
+from kimi_mitm import link
+from kimi_mitm.views import commands
+from kimi_mitm.views.commands import Commands
 
 SESSION = link.LiveSession(
     id="s_0123456789abcdef0123",

@@ -13,7 +13,7 @@ from mitmproxy.contentviews import Metadata
 from mitmproxy.test import taddons, tflow
 
 from kimi_mitm import notes
-from kimi_mitm.contentview import LLM
+from kimi_mitm.views.contentview import LLM
 from tests.samples import flows
 from tests.shared import corpus
 

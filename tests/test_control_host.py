@@ -9,7 +9,7 @@ import pytest
 from mitmproxy.test import tflow, tutils
 from rig.upstream import Upstream
 
-from kimi_mitm.control_host import ControlHost
+from kimi_mitm.proxy.control_host import ControlHost
 
 
 @pytest.fixture

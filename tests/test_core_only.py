@@ -7,9 +7,9 @@ import sys
 
 LEFT_OUT = """
 import sys
-from kimi_mitm.core_only import leave_out_orm
+from kimi_mitm.engine.core_only import leave_out_orm
 leave_out_orm()
-import kimi_mitm.desk
+import kimi_mitm.engine.desk
 assert not [name for name in sys.modules if name.startswith("sqlalchemy.orm")]
 """
 AFTER_ALL = """
@@ -20,14 +20,14 @@ import alembic.command
 """
 TOO_LATE = """
 from sqlalchemy.ext.asyncio import AsyncSession
-from kimi_mitm.core_only import leave_out_orm
+from kimi_mitm.engine.core_only import leave_out_orm
 leave_out_orm()
 from sqlalchemy.ext.asyncio.session import AsyncSession as same
 assert AsyncSession is same
 """
 ELSEWHERE = """
 import sys
-from kimi_mitm import core_only
+from kimi_mitm.engine import core_only
 core_only._UNUSED = ("sqlalchemy.ext.asyncio.base",)
 core_only.leave_out_orm()
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -35,7 +35,7 @@ create_async_engine("sqlite+aiosqlite:///nowhere")
 """
 ENGINE = """
 import sys
-import kimi_mitm.engine
+import kimi_mitm.engine.loop
 assert "sqlalchemy" not in sys.modules
 """
 

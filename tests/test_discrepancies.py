@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from kimi_mitm.discrepancies import ClientCheck, Difference, check
+from kimi_mitm.fusion.discrepancies import ClientCheck, Difference, check
 from kimi_mitm.records import Exchange, Reading, Source, Usage
 
 T0 = datetime(2026, 3, 2, 9, tzinfo=UTC)

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from kimi_mitm.control.service import Service
-from kimi_mitm.door import Door
+from kimi_mitm.engine.door import Door
 from kimi_mitm.settings import Settings
 from tests.waiting import until
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from kimi_mitm import draft as drafts
-from kimi_mitm import exchange_figures, link
+from kimi_mitm import link
 from kimi_mitm.draft import Draft
+from kimi_mitm.fusion import exchange_figures
 from kimi_mitm.records import Answer, EstimateKind, Operation, Problem, Source, Usage
 from kimi_mitm.tokens import Estimator
 

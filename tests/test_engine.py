@@ -423,7 +423,7 @@ def _stats(folder: Path) -> list[tuple[int]]:
 def test_nothing_it_says_goes_to_its_standard_output_but_frames(begin: Begin) -> None:
     """A library that prints must not break the link."""
     script = (
-        "import sys, kimi_mitm.engine as e, kimi_mitm.desk as d\n"
+        "import sys, kimi_mitm.engine.loop as e, kimi_mitm.engine.desk as d\n"
         "was = d.Desk.open\n"
         "async def noisy(self, emit):\n"
         "    print('a library prints')\n"

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import select
 
 from kimi_mitm import link, owner
-from kimi_mitm.session_keeper import SessionKeeper
-from kimi_mitm.session_record import EndReason, Kind, Session, Status
-from kimi_mitm.session_rows import from_row
+from kimi_mitm.engine.session_keeper import SessionKeeper
+from kimi_mitm.sessions.record import EndReason, Kind, Session, Status
+from kimi_mitm.sessions.rows import from_row
 from kimi_mitm.store.tables import sessions as tables
 from tests.engine_rig import EPOCH, Rig, chat_answer, crash, engine, start
 
@@ -34,7 +34,7 @@ def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(owner, "this_process", lambda: name)
             super().__init__(*args)
 
-    monkeypatch.setattr("kimi_mitm.desk.SessionKeeper", Keeper)
+    monkeypatch.setattr("kimi_mitm.engine.desk.SessionKeeper", Keeper)
 
 
 async def stored(rig: Rig) -> dict[str, Session]:

@@ -4,8 +4,8 @@ import base64
 
 import pytest
 
-from kimi_mitm import excerpt
-from kimi_mitm.excerpt import Lightened, Unreadable
+from kimi_mitm.views import excerpt
+from kimi_mitm.views.excerpt import Lightened, Unreadable
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kimi_mitm import notes
-from kimi_mitm.figure_text import figure_lines
 from kimi_mitm.records import Composition, EstimateKind, Exchange, Operation, Problem, Source
+from kimi_mitm.views.figure_text import figure_lines
 
 STARTED = Exchange(
     id="x1",

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kimi_mitm.flag import Flag, FlagAction, FlagForced
-from kimi_mitm.session_rows import flag_from_row, flag_to_row
+from kimi_mitm.sessions.flag import Flag, FlagAction, FlagForced
+from kimi_mitm.sessions.rows import flag_from_row, flag_to_row
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

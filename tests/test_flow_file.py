@@ -10,7 +10,8 @@ from mitmproxy import http
 from rig.bodies import CHAT_URL, chat, chat_answer
 from rig.command import leading, mitmdump
 
-from kimi_mitm import flow_file, link, notes
+from kimi_mitm import link, notes
+from kimi_mitm.views import flow_file
 from tests.samples import DEMO, flows
 
 

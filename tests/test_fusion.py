@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_mitm.fusion import Fused, is_hybrid, settle
+from kimi_mitm.fusion.rules import Fused, is_hybrid, settle
 from kimi_mitm.records import Reading, Source, Usage
 
 T0 = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

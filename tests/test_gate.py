@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kimi_mitm.gate import Gate
+from kimi_mitm.proxy.gate import Gate
 
 MAYBE = "The client disconnected during the handshake. this may indicate that the client does not trust …"
 CERTAIN = "The client does not trust the proxy's certificate for api.openai.com (tlsv1 alert unknown ca)"

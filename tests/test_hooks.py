@@ -201,20 +201,20 @@ async def test_what_mitmproxy_replays_itself_is_no_exchange(proxy, engine, upstr
 @pytest.mark.parametrize(
     "place",
     [
-        "kimi_mitm.recorder.Recorder.place",
-        "kimi_mitm.recorder.Recorder.open",
-        "kimi_mitm.recorder.Recorder.answer",
-        "kimi_mitm.recorder.Recorder.end",
+        "kimi_mitm.proxy.recorder.Recorder.place",
+        "kimi_mitm.proxy.recorder.Recorder.open",
+        "kimi_mitm.proxy.recorder.Recorder.answer",
+        "kimi_mitm.proxy.recorder.Recorder.end",
         "kimi_mitm.sieve.sift",
-        "kimi_mitm.unread.must_hold",
-        "kimi_mitm.unread.request_body",
-        "kimi_mitm.unread.untap",
-        "kimi_mitm.people.People.user",
-        "kimi_mitm.gate.Gate.decrypts",
-        "kimi_mitm.control_host.ControlHost.connect",
-        "kimi_mitm.control_host.ControlHost.guard",
-        "kimi_mitm.capture.Capture.take",
-        "kimi_mitm.capture.Capture._much",
+        "kimi_mitm.proxy.unread.must_hold",
+        "kimi_mitm.proxy.unread.request_body",
+        "kimi_mitm.proxy.unread.untap",
+        "kimi_mitm.proxy.people.People.user",
+        "kimi_mitm.proxy.gate.Gate.decrypts",
+        "kimi_mitm.proxy.control_host.ControlHost.connect",
+        "kimi_mitm.proxy.control_host.ControlHost.guard",
+        "kimi_mitm.proxy.capture.Capture.take",
+        "kimi_mitm.proxy.capture.Capture._much",
     ],
 )
 async def test_an_error_of_ours_stays_ours(proxy, upstream, monkeypatch, caplog, place, authority):
@@ -225,7 +225,7 @@ async def test_an_error_of_ours_stays_ours(proxy, upstream, monkeypatch, caplog,
         await call.stream(*chat_events(3))
 
     upstream.handler = handler
-    monkeypatch.setattr("kimi_mitm.capture.UNSENT", 10)
+    monkeypatch.setattr("kimi_mitm.proxy.capture.UNSENT", 10)
     caplog.set_level(logging.WARNING)
     running = await proxy()
     monkeypatch.setattr(place, broken)
@@ -249,7 +249,7 @@ async def test_a_fault_is_said_once_and_counted(proxy, engine, upstream, monkeyp
 
     caplog.set_level(logging.WARNING)
     running = await proxy()
-    monkeypatch.setattr("kimi_mitm.recorder.Recorder.place", broken)
+    monkeypatch.setattr("kimi_mitm.proxy.recorder.Recorder.place", broken)
     async with running.client() as client:
         for _ in range(5):
             await client.post(CHAT_URL, json=chat())
@@ -302,7 +302,7 @@ async def test_an_exchange_costs_the_loop_less_than_150_microseconds(monkeypatch
     assert spec.loader is not None
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    monkeypatch.setattr("kimi_mitm.child.COMMAND", (sys.executable, "-c", benchmark.SINK))
+    monkeypatch.setattr("kimi_mitm.proxy.child.COMMAND", (sys.executable, "-c", benchmark.SINK))
 
     found = await benchmark.measure(500)
 

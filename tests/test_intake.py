@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from kimi_mitm import intake, link
+from kimi_mitm import link
+from kimi_mitm.engine import intake
 from kimi_mitm.records import Exchange, Operation, Source
 from kimi_mitm.store import rows
 from tests.engine_rig import EPOCH, Rig, chat_answer, engine, sse
@@ -237,15 +238,15 @@ class Trips:
     [
         "kimi_mitm.clients.body_fields",
         "kimi_mitm.draft.read_request",
-        "kimi_mitm.shared_estimator.SharedEstimator.estimate",
+        "kimi_mitm.engine.shared_estimator.SharedEstimator.estimate",
         "kimi_mitm.wire.answer.AnswerReader.feed",
         "kimi_mitm.wire.answer.AnswerReader.finish",
-        "kimi_mitm.fusion.settle",
-        "kimi_mitm.shared_estimator.SharedEstimator.learn",
+        "kimi_mitm.fusion.rules.settle",
+        "kimi_mitm.engine.shared_estimator.SharedEstimator.learn",
         "kimi_mitm.prices.cost",
         "kimi_mitm.recognise.settle",
         "kimi_mitm.sieve.masked",
-        "kimi_mitm.intake.decode_body",
+        "kimi_mitm.engine.intake.decode_body",
     ],
 )
 async def test_a_fault_of_ours_is_said_once_and_the_next_exchange_is_whole(

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kimi_mitm.join import Joiner
-from kimi_mitm.match import WireExchange, log_exchange_id, wire_exchange
-from kimi_mitm.outcomes import Ambiguous, Joined, OfSession, Waiting
+from kimi_mitm.fusion.join import Joiner
+from kimi_mitm.fusion.match import WireExchange, log_exchange_id, wire_exchange
+from kimi_mitm.fusion.outcomes import Ambiguous, Joined, OfSession, Waiting
 from kimi_mitm.records import NO_USAGE, Exchange, Problem, Reading, Source, Usage
 
 T0 = datetime(2026, 3, 2, 9, 0, 0, 1000, tzinfo=UTC)

@@ -13,8 +13,8 @@ from mitmproxy.proxy import layers, mode_specs
 from mitmproxy.test import tflow, tutils
 from mitmproxy.tools.dump import DumpMaster
 
-from kimi_mitm import lean
-from kimi_mitm.lean import Lean
+from kimi_mitm.proxy import lean
+from kimi_mitm.proxy.lean import Lean
 
 URL = "http://www.example.org/page"
 

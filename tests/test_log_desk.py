@@ -338,12 +338,12 @@ async def test_the_learner_does_not_learn_from_a_client_own_count(tmp_path: Path
 
 
 async def test_what_may_be_learned_later_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kimi_mitm.lessons._MOST", 3)
+    monkeypatch.setattr("kimi_mitm.engine.lessons._MOST", 3)
     async with engine(tmp_path) as rig:
         for i in range(6):
             await call(rig, response_id=f"resp-{i}")
         assert len(rig.desk.lessons) == 3
-        monkeypatch.setattr("kimi_mitm.lessons._MOST_BYTES", 10)
+        monkeypatch.setattr("kimi_mitm.engine.lessons._MOST_BYTES", 10)
         await call(rig, response_id="resp-9")
         assert len(rig.desk.lessons) == 0
 
@@ -360,7 +360,7 @@ async def test_a_record_that_trips_us_is_said_once_and_the_next_is_taken(
                 raise TypeError("ours")
             return good(reading)
 
-        monkeypatch.setattr("kimi_mitm.join.Joiner.reading", lambda self, reading: joiner(reading))
+        monkeypatch.setattr("kimi_mitm.fusion.join.Joiner.reading", lambda self, reading: joiner(reading))
         await rig.desk.logs.take([record("bad1"), record("bad2"), record(ids=("resp-1",))])
         after = await rig.record(exchange.id)
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kimi_mitm.control.fields import ID_PATTERN
-from kimi_mitm.log_exchange import clean, made_of
-from kimi_mitm.match import log_exchange_id
+from kimi_mitm.engine.log_exchange import clean, made_of
+from kimi_mitm.fusion.match import log_exchange_id
 from kimi_mitm.records import Operation, Problem, Reading, Source
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from mitmproxy.test import tflow
 from rig.bodies import CHAT_URL, chat, chat_answer
 
-from kimi_mitm import link, people
-from kimi_mitm.people import People
+from kimi_mitm import link
+from kimi_mitm.proxy import people
+from kimi_mitm.proxy.people import People
 
 
 def basic(text: str) -> str:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kimi_mitm.excerpt import Unreadable
-from kimi_mitm.prompt_text import prompt_lines
+from kimi_mitm.views.excerpt import Unreadable
+from kimi_mitm.views.prompt_text import prompt_lines
 from kimi_mitm.wire import FORMATS
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (1024).to_bytes(4) + (768).to_bytes(4) + b"\x08\x02" + b"\0" * 60_000

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kimi_mitm import link, recent
-from kimi_mitm.recent import Recent
+from kimi_mitm import link
+from kimi_mitm.proxy import recent
+from kimi_mitm.proxy.recent import Recent
 
 
 def story(n, size=10):

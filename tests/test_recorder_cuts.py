@@ -203,7 +203,7 @@ async def test_a_hook_chain_that_another_addon_halts_leaves_nothing_behind(
         await call.answer(chat_answer())
 
     upstream.handler = handler
-    monkeypatch.setattr("kimi_mitm.hooks.LINGER_S", 0.01)
+    monkeypatch.setattr("kimi_mitm.proxy.hooks.LINGER_S", 0.01)
     running = await proxy(Halting())
     async with running.client() as client:
         assert (await client.post(CHAT_URL, json=chat())).content == chat_answer()

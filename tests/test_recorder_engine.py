@@ -69,7 +69,7 @@ async def test_exchanges_while_there_is_no_engine_are_recorded_by_the_next(
         await call.answer(chat_answer())
 
     upstream.handler = handler
-    monkeypatch.setattr("kimi_mitm.child.BACKOFF_S", (3600,))
+    monkeypatch.setattr("kimi_mitm.proxy.child.BACKOFF_S", (3600,))
     async with live() as running, running.client() as client:
         addon = running.addon
         await addon.hears(link.Ready)
@@ -109,7 +109,7 @@ outbox.join(10)
 
 
 async def test_an_exchange_that_kills_engines_does_not_do_so_for_ever(live, upstream, monkeypatch):
-    monkeypatch.setattr("kimi_mitm.child.COMMAND", (sys.executable, "-c", POISONED))
+    monkeypatch.setattr("kimi_mitm.proxy.child.COMMAND", (sys.executable, "-c", POISONED))
 
     async def handler(call):
         await call.answer(chat_answer())
@@ -183,7 +183,7 @@ async def test_a_full_disk_is_said_once_and_loses_nothing_recorded_before(
         "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)); "
         "runpy.run_module('kimi_mitm.engine', run_name='__main__')"
     )
-    monkeypatch.setattr("kimi_mitm.child.COMMAND", (sys.executable, "-c", limit))
+    monkeypatch.setattr("kimi_mitm.proxy.child.COMMAND", (sys.executable, "-c", limit))
     caplog.set_level(logging.WARNING)
 
     async def handler(call):
@@ -209,7 +209,7 @@ async def test_a_full_disk_is_said_once_and_loses_nothing_recorded_before(
 
 async def test_a_full_queue_drops_bodies_keeps_rows_and_says_so(live, upstream, tmp_path, monkeypatch):
     """An engine that has stopped reading: a tiny queue fills, then it goes on."""
-    monkeypatch.setattr("kimi_mitm.child.QUEUE_LIMIT", 100_000)
+    monkeypatch.setattr("kimi_mitm.proxy.child.QUEUE_LIMIT", 100_000)
 
     async def handler(call):
         await call.answer(chat_answer())

@@ -11,7 +11,8 @@ import websockets
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
-from kimi_mitm import capture, link
+from kimi_mitm import link
+from kimi_mitm.proxy import capture
 
 URL = "wss://api.openai.com/v1/responses"
 

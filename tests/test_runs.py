@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from kimi_mitm import clients, draft, link
-from kimi_mitm.people import Run, run_of, user_of
+from kimi_mitm.proxy.people import Run, run_of, user_of
 from kimi_mitm.records import Operation
 from kimi_mitm.tokens import Estimator
 

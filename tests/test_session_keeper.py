@@ -17,13 +17,13 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kimi_mitm import owner
+from kimi_mitm.engine.session_keeper import SessionKeeper
 from kimi_mitm.events import Hub
-from kimi_mitm.flag import FlagForced
 from kimi_mitm.records import Exchange
-from kimi_mitm.session_book import SessionBook, SessionEnded
-from kimi_mitm.session_keeper import SessionKeeper
-from kimi_mitm.session_record import EndReason
-from kimi_mitm.session_seen import Seen
+from kimi_mitm.sessions.book import SessionBook, SessionEnded
+from kimi_mitm.sessions.flag import FlagForced
+from kimi_mitm.sessions.record import EndReason
+from kimi_mitm.sessions.seen import Seen
 from kimi_mitm.settings import Settings
 from kimi_mitm.store import Extra, Store
 from kimi_mitm.store import sessions as session_rows

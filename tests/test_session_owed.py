@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_mitm.session_ledger import Changes
-from kimi_mitm.session_owed import merged, what_holds
-from kimi_mitm.session_record import EndReason
+from kimi_mitm.sessions.ledger import Changes
+from kimi_mitm.sessions.owed import merged, what_holds
+from kimi_mitm.sessions.record import EndReason
 from tests.session_desk import Desk
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import MetaData
 
-from kimi_mitm.flag import FlagChange
-from kimi_mitm.session_record import EndReason, Kind, OpenedBy, Session, Status
-from kimi_mitm.session_rows import from_row, to_row
-from kimi_mitm.session_stats import NO_FIGURES, SessionStats
+from kimi_mitm.sessions.flag import FlagChange
+from kimi_mitm.sessions.record import EndReason, Kind, OpenedBy, Session, Status
+from kimi_mitm.sessions.rows import from_row, to_row
+from kimi_mitm.sessions.stats import NO_FIGURES, SessionStats
 from kimi_mitm.store.session_tables import define
 
 _TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kimi_mitm.records import Composition, Exchange, Problem, Source
-from kimi_mitm.session_stats import NO_FIGURES, ContextLevel, SessionStats
+from kimi_mitm.sessions.stats import NO_FIGURES, ContextLevel, SessionStats
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -18,9 +18,9 @@ from hypothesis.stateful import (
 )
 from session_desk import START, Desk
 
-from kimi_mitm.flag import FlagForced
-from kimi_mitm.session_record import EndReason
-from kimi_mitm.session_seen import Policy, Rules, SessionBy
+from kimi_mitm.sessions.flag import FlagForced
+from kimi_mitm.sessions.record import EndReason
+from kimi_mitm.sessions.seen import Policy, Rules, SessionBy
 
 TIMEOUT = timedelta(seconds=300)
 NEW = "new"

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kimi_mitm import session_keeper
+from kimi_mitm.engine import session_keeper
+from kimi_mitm.engine.session_keeper import SessionKeeper
 from kimi_mitm.events import Hub
-from kimi_mitm.session_keeper import SessionKeeper
-from kimi_mitm.session_seen import Seen
+from kimi_mitm.sessions.seen import Seen
 from kimi_mitm.settings import Settings
 from kimi_mitm.store import Store
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from session_desk import Desk
 
-from kimi_mitm.flag import FlagForced
-from kimi_mitm.session_record import EndReason
-from kimi_mitm.session_seen import Policy, Rules
+from kimi_mitm.sessions.flag import FlagForced
+from kimi_mitm.sessions.record import EndReason
+from kimi_mitm.sessions.seen import Policy, Rules
 
 
 def race(desks, act):

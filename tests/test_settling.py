@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kimi_mitm import settling
+from kimi_mitm.fusion import settling
 from kimi_mitm.records import Exchange, Problem, Reading, Source, Usage
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

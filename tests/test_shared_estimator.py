@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import threading
 
+from kimi_mitm.engine.shared_estimator import SharedEstimator
 from kimi_mitm.records import Answer, Usage
-from kimi_mitm.shared_estimator import SharedEstimator
 from kimi_mitm.tokens import Call
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_mitm.totals import Figures, Tally, Totals
+from kimi_mitm.store.totals import Figures, Tally, Totals
 
 
 def row(**known: Any) -> Figures:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from kimi_mitm import transcript
+from kimi_mitm.archive import transcript
 from kimi_mitm.records import PartKind
-from kimi_mitm.session_record import EndReason
+from kimi_mitm.sessions.record import EndReason
 from tests.engine_rig import Rig, chat_answer, engine, files_with
 
 RESPONSES = {"path": "/v1/responses", "wire_format": "openai.responses"}

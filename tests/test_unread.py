@@ -9,9 +9,9 @@ from mitmproxy.addons.modifybody import ModifyBody
 from mitmproxy.addons.serverplayback import ServerPlayback
 from mitmproxy.test import taddons, tflow, tutils
 
-from kimi_mitm import unread
-from kimi_mitm.capture import Budget
-from kimi_mitm.unread import Before, Body
+from kimi_mitm.proxy import unread
+from kimi_mitm.proxy.capture import Budget
+from kimi_mitm.proxy.unread import Before, Body
 
 
 def answered(**headers: str) -> http.HTTPFlow:

@@ -9,8 +9,9 @@ from mitmproxy import contentviews, flow, flowfilter, http
 from mitmproxy.test import taddons, tflow
 from rig.bodies import CHAT_URL, chat, chat_answer
 
-from kimi_mitm import link, notes, view
-from kimi_mitm.view import Annotator, View
+from kimi_mitm import link, notes
+from kimi_mitm.views import annotator as view
+from kimi_mitm.views.annotator import Annotator, View
 
 NOTE = link.Note(
     flow_id="",

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from kimi_mitm import link, vitals
+from kimi_mitm import link
 from kimi_mitm.control.metrics import FAMILIES
+from kimi_mitm.engine import vitals
 from kimi_mitm.records import Exchange, Problem, Source
 from tests.engine_rig import EPOCH, Clock, Rig, chat_answer, engine
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from kimi_mitm.voice import Voice, guarded
+from kimi_mitm.proxy.voice import Voice, guarded
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from kimi_mitm.yaml_text import dump
+from kimi_mitm.archive.yaml_text import dump
 
 _PIECES = st.sampled_from(
     [

@@ -14,17 +14,17 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from kimi_mitm import discrepancies
 from kimi_mitm.cli.common import Database, Since, count, database, fail, moment
 from kimi_mitm.cli.tables import add, console, table
-from kimi_mitm.discrepancies import ClientCheck
+from kimi_mitm.engine.log_desk import LogDesk
+from kimi_mitm.engine.session_keeper import SessionKeeper
 from kimi_mitm.events import Hub
-from kimi_mitm.log_desk import LogDesk
+from kimi_mitm.fusion import discrepancies
+from kimi_mitm.fusion.discrepancies import ClientCheck
 from kimi_mitm.logs import history
 from kimi_mitm.logs.follow import select
 from kimi_mitm.logs.source import LogSource
 from kimi_mitm.records import Exchange, Reading
-from kimi_mitm.session_keeper import SessionKeeper
 from kimi_mitm.settings import Settings, data_folder
 from kimi_mitm.store import Store, exchanges
 from kimi_mitm.store import readings as reading_rows

@@ -17,7 +17,7 @@ from kimi_mitm.cli.common import Database, Since, database, fail, moment
 from kimi_mitm.cli.tables import add, console, cost, table, tokens
 from kimi_mitm.records import Exchange
 from kimi_mitm.render import exchange_json, plain
-from kimi_mitm.session_record import Session, Status
+from kimi_mitm.sessions.record import Session, Status
 from kimi_mitm.store import exchanges as exchange_rows
 from kimi_mitm.store import sessions as session_rows
 from kimi_mitm.store.exchanges import Wanted

@@ -19,7 +19,7 @@ from kimi_mitm.cli.tables import add, console, cost, percent, table, tokens
 from kimi_mitm.render import money
 from kimi_mitm.store import exchanges
 from kimi_mitm.store.exchanges import Wanted
-from kimi_mitm.totals import Tally, Totals
+from kimi_mitm.store.totals import Tally, Totals
 
 _HEADS = ("calls", "fail", "prompt", "answer", "cached", "cost", "median", "p90", "of")
 _MEANING = (

@@ -71,7 +71,7 @@ def _complete_schema(app: FastAPI, *, protected: bool) -> None:
             app.openapi_schema = schema
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation extends it
 
 
 def _add_token(schema: dict[str, Any]) -> None:

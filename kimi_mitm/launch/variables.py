@@ -30,7 +30,7 @@ def proxy_url(host: str, port: int, user: str | None = None, password: str = "x"
 
 
 def run_password(run_id: str, client: Client | None) -> str:
-    """What a run says of itself in the password's place; see `kimi_mitm.people`."""
+    """What a run says of itself in the password's place; see `kimi_mitm.proxy.people`."""
     return f"run-{run_id}.{client.name}" if client and client.silent else f"run-{run_id}"
 
 

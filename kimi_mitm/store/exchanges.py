@@ -18,7 +18,7 @@ from kimi_mitm.render import instant
 from kimi_mitm.store.dialect import upsert
 from kimi_mitm.store.rows import exchange_of, row_of
 from kimi_mitm.store.tables import exchanges
-from kimi_mitm.totals import Figures
+from kimi_mitm.store.totals import Figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Table, and_, bindparam, func, insert, or_, select, update
 
-from kimi_mitm.flag import FlagChange
-from kimi_mitm.session_ledger import Changes, Found
-from kimi_mitm.session_record import Session, Status
-from kimi_mitm.session_rows import flag_from_row, flag_to_row, from_row, to_row
+from kimi_mitm.sessions.flag import FlagChange
+from kimi_mitm.sessions.ledger import Changes, Found
+from kimi_mitm.sessions.record import Session, Status
+from kimi_mitm.sessions.rows import flag_from_row, flag_to_row, from_row, to_row
 from kimi_mitm.store.session_tables import SessionTables
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from kimi_mitm.flag import FlagChange
-from kimi_mitm.session_record import EndReason, Session
-from kimi_mitm.session_rows import flag_from_row, from_row
+from kimi_mitm.sessions.flag import FlagChange
+from kimi_mitm.sessions.record import EndReason, Session
+from kimi_mitm.sessions.rows import flag_from_row, from_row
 from kimi_mitm.store.exchanges import BadCursor
 from kimi_mitm.store.session_writes import SessionWrites
 from kimi_mitm.store.tables import sessions as tables

@@ -127,6 +127,7 @@ class Connection(aiosqlite.Connection):
     async def cross[T](self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Does the work in the connection's thread."""
         self._sent += 1
+        # aiosqlite leaves this method without types
         return await self._execute(lambda: self._worked(work))  # type: ignore[no-any-return,no-untyped-call]
 
     def _worked[T](self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -145,6 +145,7 @@ class Anchors:
         """The longest answered prompt that this one begins with, under the same tools and settings."""
         head = observed.head
         for name in reversed(observed.chain):
-            if (found := self._kept.get((model, head, name))) is not None:
-                return found  # type: ignore[no-any-return]
+            found: Anchor | None = self._kept.get((model, head, name))
+            if found is not None:
+                return found
         return None

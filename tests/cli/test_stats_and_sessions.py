@@ -19,8 +19,8 @@ from kimi_mitm.control.figures import Stats
 from kimi_mitm.control.models import Session as SessionView
 from kimi_mitm.control.models import SessionFigures
 from kimi_mitm.records import Exchange, Problem, Source
-from kimi_mitm.session_record import Session, Status
-from kimi_mitm.session_rows import to_row
+from kimi_mitm.sessions.record import Session, Status
+from kimi_mitm.sessions.rows import to_row
 from kimi_mitm.store import exchanges
 from kimi_mitm.store.database import connect
 from kimi_mitm.store.tables import sessions as tables

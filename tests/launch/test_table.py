@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kimi_mitm.launch.table import Client, table
-from kimi_mitm.people import run_of
+from kimi_mitm.proxy.people import run_of
 
 SEEN = {
     "claude-code": {"NODE_EXTRA_CA_CERTS": True, "SSL_CERT_FILE": True, "REQUESTS_CA_BUNDLE": False},

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from kimi_mitm.join import Joined, Joiner
+from kimi_mitm.fusion.join import Joined, Joiner
+from kimi_mitm.fusion.match import WireExchange
 from kimi_mitm.logs import SOURCES
 from kimi_mitm.logs.find import Finder
 from kimi_mitm.logs.history import read_whole
 from kimi_mitm.logs.source import Distinct, Tally, is_note
-from kimi_mitm.match import WireExchange
 from kimi_mitm.records import NO_USAGE, Reading, Usage
 from tests.logs.test_client_logs import folders, match, truth
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from kimi_mitm import link
-from kimi_mitm.drafting import Fault, Update
-from kimi_mitm.intake import Intake
+from kimi_mitm.engine.drafting import Fault, Update
+from kimi_mitm.engine.intake import Intake
 from kimi_mitm.outbox import Frame
 from kimi_mitm.records import Exchange
 from kimi_mitm.settings import Settings

@@ -1,0 +1,1 @@
+"""Ended sessions as files that people read."""

@@ -1,0 +1,291 @@
+"""Ties log records to the exchanges that the proxy saw: each record to one exchange, or to none.
+
+A record that shares a response, message or request id with an exchange is of that exchange. Any other
+is tied by client, model, session and time: to the exchange that fits best, and of those that fit
+equally well to the nearest in time. One exchange takes one record of each log. Where two exchanges
+that ran at the same time fit equally well, the record stays untied, rather than tied to the wrong one;
+so it does where everything fits but the figures, until no better exchange can come any more.
+
+Exchanges are announced when they begin (`exchange`) and again when more is known, so that a record is
+never older than the exchange it is of. There is no clock here, and no more memory than the limits say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from kimi_mitm.fusion.alike import Alike
+from kimi_mitm.fusion.match import (
+    LOG_PREFIX,
+    WINDOW,
+    Fit,
+    WireExchange,
+    at_start,
+    distance,
+    earliest,
+    fit,
+    is_note,
+    latest,
+    log_exchange,
+    overlap,
+    slot,
+)
+from kimi_mitm.fusion.nearby import Nearby
+from kimi_mitm.fusion.outcomes import Ambiguous, Counts, Joined, OfSession, Outcome, Waiting
+from kimi_mitm.records import Reading
+
+__all__ = ["HOLD", "Ambiguous", "Counts", "Joined", "Joiner", "OfSession", "Outcome", "Waiting"]
+
+HOLD: Final = timedelta(seconds=30)
+"""How long a record waits for its exchange, counted from the record's own time."""
+_MOST_EXCHANGES: Final = 20_000
+_MOST_WAITING: Final = 20_000
+_MOST_OVERDUE: Final = 200_000  # an import of years of logs, between two calls of `expire`
+_MOST_KEYS: Final = 100_000
+_APART: Final = 0.05  # seconds; two exchanges nearer to a record than this to each other are equally near
+_MOST_ALONE: Final = 5_000
+
+
+@dataclass(slots=True)
+class Joiner:
+    """The join, one record at a time. `window`: how late a record's time may be."""
+
+    window: timedelta = WINDOW
+    counts: Counts = field(default_factory=Counts)
+    _exchanges: OrderedDict[str, WireExchange] = field(default_factory=OrderedDict)
+    _near: Nearby = field(default_factory=Nearby)
+    _alike: Alike = field(default_factory=Alike)
+    _running: dict[str, None] = field(default_factory=dict)
+    _by_id: dict[str, str] = field(default_factory=dict)
+    _users: Counter[str | None] = field(default_factory=Counter)
+    _taken: dict[str, dict[str, str]] = field(default_factory=dict)
+    _homes: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
+    _waiting: OrderedDict[str, Reading] = field(default_factory=OrderedDict)
+    _waiting_near: Nearby = field(default_factory=Nearby)
+    _waiting_undated: Alike = field(default_factory=Alike)
+    _waiting_ids: dict[str, str] = field(default_factory=dict)
+    _alone: OrderedDict[str, Reading] = field(default_factory=OrderedDict)
+    _late: list[Joined] = field(default_factory=list)
+    _overdue: list[Reading] = field(default_factory=list)
+
+    def exchange(self, exchange: WireExchange) -> list[Joined]:
+        """Takes an exchange that began, went on or ended; gives the waiting records that are of it, or
+        that it being known has decided."""
+        if exchange.id in self._exchanges:
+            self._remove(exchange.id)
+        self._add(exchange)
+        while len(self._exchanges) > _MOST_EXCHANGES:
+            self._taken.pop(self._remove(next(iter(self._exchanges))), None)
+        self._retry(exchange)
+        return self.late()
+
+    def reading(self, reading: Reading) -> Outcome:
+        """Takes a record; one that isn't `Joined` at once may be later: see `exchange` and `late`."""
+        if is_note(reading):
+            return OfSession(reading)
+        outcome = self._decide(reading)
+        if isinstance(outcome, Joined):
+            self._stop_waiting(reading.key)
+            self._retry(self._exchanges.get(outcome.exchange_id))
+        else:
+            self._wait(reading)
+        return outcome
+
+    def knows(self, key: str) -> bool:
+        """Whether a record of that key is tied, or waits."""
+        return key in self._homes or key in self._waiting
+
+    def remember(self, key: str, exchange_id: str, by: str) -> None:
+        """Learns what a record was tied to by an earlier run, and by what (`id` or `time`)."""
+        self._homes[key] = (exchange_id, by)
+        if len(self._homes) > _MOST_KEYS:
+            self._homes.popitem(last=False)
+
+    def late(self) -> list[Joined]:
+        """The records tied since the last call that no other call has given."""
+        found, self._late = self._late, []
+        return found
+
+    def expire(self, now: datetime) -> list[Reading]:
+        """Gives up on records that have waited long enough: those that fit no exchange are given back,
+        to become exchanges of their own (`match.log_exchange_id`); those never told apart are only counted.
+        Call `late` afterwards: some find their exchange now."""
+        alone: list[Reading] = []
+        due = {reading.key: reading for reading in self._overdue}
+        due |= {key: reading for key, reading in self._waiting.items() if now - reading.at >= HOLD}
+        self._overdue = []
+        for reading in sorted(due.values(), key=lambda r: (r.at, r.key)):
+            if reading.key in self._homes:
+                continue  # found its exchange while others were decided
+            self._stop_waiting(reading.key)
+            outcome = self._decide(reading, last=True)
+            if isinstance(outcome, Joined):
+                self._late.append(outcome)
+                self._retry(self._exchanges.get(outcome.exchange_id))
+            elif isinstance(outcome, Ambiguous):
+                self.counts.ambiguous += 1
+            elif reading.usage or reading.problem:
+                alone.append(reading)
+                self._stand_alone(reading)
+        return alone
+
+    def _decide(self, reading: Reading, *, last: bool = False) -> Joined | Waiting | Ambiguous:
+        shared = dict.fromkeys(found for name in reading.ids if (found := self._by_id.get(name)))
+        if len(shared) > 1:
+            return _ambiguous(reading, shared, "its ids belong to different exchanges")
+        if shared:
+            return self._tie(reading, next(iter(shared)), "id")
+        if home := self._homes.get(reading.key):
+            return self._tie(reading, *home)
+        fitting = self._fitting(reading, last=last)
+        if not fitting:
+            return Waiting(reading)
+        best = max(grade for grade, _ in fitting)
+        top = [exchange for grade, exchange in fitting if grade == best]
+        if reading.undated and best.figures < 2:
+            return _ambiguous(
+                reading, [e.id for e in top], "its log has no times, and the figures don't tell"
+            )
+        if not last and (best.figures == 0 or not _decided(reading, top)):
+            return Waiting(reading)
+        if len({e.user for _, e in fitting}) > 1:
+            return _ambiguous(reading, [e.id for _, e in fitting], "different users had such exchanges")
+        return self._nearest(reading, top)
+
+    def _nearest(self, reading: Reading, top: list[WireExchange]) -> Joined | Ambiguous:
+        top.sort(key=lambda e: (distance(reading, e), e.id))
+        first, limit = top[0], distance(reading, top[0]) + _APART
+        rivals = [e.id for e in top[1:] if overlap(first, e) or distance(reading, e) <= limit]
+        if rivals:
+            return _ambiguous(reading, [first.id, *rivals], "exchanges at the same time fit equally well")
+        return self._tie(reading, first.id, "time")
+
+    def _fitting(self, reading: Reading, *, last: bool) -> list[tuple[Fit, WireExchange]]:
+        """Every exchange that the record may be of and that has none of this log yet. In the end, one
+        that still runs isn't among them: its record could not have been written."""
+        span = earliest(reading, self.window), latest(reading, self.window)
+        names = dict.fromkeys(self._near.between(*span))
+        if reading.undated:
+            names.update(dict.fromkeys(self._alike.of(reading.usage)))
+        if not last:
+            names.update(self._running)
+        found = []
+        for name in names:
+            exchange = self._exchanges[name]
+            if name.startswith(LOG_PREFIX) and name not in self._taken:
+                continue  # of an earlier run: which log it was made of is not known
+            if self._taken.get(name, {}).get(slot(reading), reading.key) != reading.key:
+                continue
+            if reading.user is None and exchange.user is not None and len(self._users) > 1:
+                continue
+            if last and name in self._running and not at_start(reading):
+                continue
+            if grade := fit(reading, exchange, self.window):
+                found.append((grade, exchange))
+        return found
+
+    def _tie(self, reading: Reading, exchange_id: str, by: str) -> Joined:
+        home = self._homes.pop(reading.key, None)
+        old = home[0] if home else None
+        if old is not None and old != exchange_id:
+            self._taken.get(old, {}).pop(slot(reading), None)
+        self.remember(reading.key, exchange_id, by)
+        if exchange_id in self._exchanges:
+            self._taken.setdefault(exchange_id, {}).setdefault(slot(reading), reading.key)
+        if home is None:
+            self.counts.by_id += by == "id"
+            self.counts.by_time += by == "time"
+        moved = old if old != exchange_id else None
+        return Joined(exchange_id, replace(reading, joined_by=by), old == exchange_id, moved)
+
+    def _retry(self, exchange: WireExchange | None) -> None:
+        """Looks again at the records that wait near an exchange, and near those that they are tied to."""
+        todo = [exchange] if exchange else []
+        while todo:
+            near = todo.pop()
+            end = (near.ended_at or near.started_at) + self.window
+            around = set(self._waiting_near.between(near.started_at - self.window, end))
+            around.update(self._waiting_undated.of(near.usage))
+            keys = {k for k in around if fit(self._waiting[k], near, self.window)}
+            keys.update(k for i in near.all_ids if (k := self._waiting_ids.get(i)))
+            for key in sorted(keys):
+                outcome = self._decide(self._waiting[key])
+                if isinstance(outcome, Joined):
+                    self._stop_waiting(key)
+                    self._late.append(outcome)
+                    if tied := self._exchanges.get(outcome.exchange_id):
+                        todo.append(tied)
+
+    def _stand_alone(self, reading: Reading) -> None:
+        """Makes a record an exchange that other logs' records of the same call can be tied to."""
+        self.counts.alone += 1
+        exchange = log_exchange(reading)
+        self._alone[exchange.id] = reading
+        if len(self._alone) > _MOST_ALONE:
+            self._alone.popitem(last=False)
+        self._add(exchange)
+        self._homes[reading.key] = (exchange.id, "id" if reading.ids else "time")
+        self._taken[exchange.id] = {slot(reading): reading.key}
+        self._retry(exchange)
+
+    def _wait(self, reading: Reading) -> None:
+        self._stop_waiting(reading.key)
+        self._waiting[reading.key] = reading
+        self._waiting_ids.update(dict.fromkeys(reading.ids, reading.key))
+        self._waiting_near.put(reading.key, earliest(reading, self.window), latest(reading, self.window))
+        if reading.undated:
+            self._waiting_undated.put(reading.key, reading.usage)
+        if len(self._waiting) > _MOST_WAITING:
+            oldest = next(iter(self._waiting.values()))
+            self._stop_waiting(oldest.key)
+            if len(self._overdue) < _MOST_OVERDUE:
+                self._overdue.append(oldest)
+            else:
+                self.counts.dropped += 1
+
+    def _stop_waiting(self, key: str) -> None:
+        if reading := self._waiting.pop(key, None):
+            self._waiting_near.remove(key)
+            self._waiting_undated.remove(key)
+            for name in reading.ids:
+                self._waiting_ids.pop(name, None)
+
+    def _add(self, exchange: WireExchange) -> None:
+        self._exchanges[exchange.id] = exchange
+        self._near.put(exchange.id, exchange.started_at, exchange.ended_at or exchange.started_at)
+        self._alike.put(exchange.id, exchange.usage)
+        if exchange.ended_at is None:
+            self._running[exchange.id] = None
+        if not exchange.id.startswith(LOG_PREFIX):
+            self._users[exchange.user] += 1
+        for name in exchange.all_ids:
+            known = self._by_id.setdefault(name, exchange.id)
+            if known.startswith(LOG_PREFIX) and known != exchange.id:
+                self._by_id[name] = exchange.id
+                if reading := self._alone.pop(known, None):
+                    self._wait(reading)
+
+    def _remove(self, name: str) -> str:
+        exchange = self._exchanges.pop(name)
+        self._near.remove(name)
+        self._alike.remove(name)
+        self._running.pop(name, None)
+        if not name.startswith(LOG_PREFIX):
+            self._users -= Counter([exchange.user])
+        for known in exchange.all_ids:
+            if self._by_id.get(known) == name:
+                del self._by_id[known]
+        return name
+
+
+def _decided(reading: Reading, top: Iterable[WireExchange]) -> bool:
+    """Whether nothing runs that may yet turn out to be nearest."""
+    return at_start(reading) or all(exchange.ended_at is not None for exchange in top)
+
+
+def _ambiguous(reading: Reading, exchanges: Iterable[str], why: str) -> Ambiguous:
+    return Ambiguous(reading, tuple(sorted(exchanges)), why)

@@ -1,0 +1,1 @@
+"""What lives inside mitmproxy's process, beside its flows. Nothing here parses, counts or blocks."""

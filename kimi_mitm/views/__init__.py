@@ -1,0 +1,1 @@
+"""What people see of an exchange in mitmproxy's own views."""
