@@ -19,7 +19,8 @@ from fastapi import FastAPI
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-_BACKLOG = 512
+from kimi_mitm.control import address
+
 _TICK_S = 1.0
 _GRACE_S = 0.2
 _KEEP_ALIVE_S = 30
@@ -109,7 +110,7 @@ async def serve(app: FastAPI, host: str, port: int) -> Listener:
 
     Raises OSError when the address can't be had (in use, not ours, not allowed), with nothing left open.
     """
-    return await serve_on(app, _bind(host, port))
+    return await serve_on(app, address.take(host, port))
 
 
 async def serve_on(app: FastAPI, listening: socket.socket) -> Listener:
@@ -130,27 +131,9 @@ async def serve_on(app: FastAPI, listening: socket.socket) -> Listener:
         timeout_graceful_shutdown=1,
         ws_max_size=_WS_MESSAGE,
         ws_per_message_deflate=False,
-        backlog=_BACKLOG,
+        backlog=address.BACKLOG,
     )
     return Listener(app, _Server(config), listening)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family, kind, proto, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listening = socket.socket(family, kind, proto)
-    try:
-        if sys.platform != "win32":
-            # On Windows this would let two processes share the port.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-        listening.setblocking(False)
-    except OSError:
-        listening.close()
-        raise
-    return listening
 
 
 def _allow_files() -> None:

@@ -10,18 +10,16 @@ import asyncio
 import importlib
 import ipaddress
 import socket
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kimi_mitm import __version__
+from kimi_mitm.control.address import take
 
 if TYPE_CHECKING:
     from kimi_mitm.control.listener import Listener
     from kimi_mitm.control.service import Service
     from kimi_mitm.settings import Settings
-
-_BACKLOG = 512
 
 
 def _nothing(error: Exception) -> None:
@@ -50,7 +48,7 @@ class Door:
         """Takes the address. Raises OSError when it can't be had."""
         if self._settings.control is None:
             return
-        self._socket = _bind(*self._settings.control)
+        self._socket = take(*self._settings.control)
         host, port = self._socket.getsockname()[:2]
         self.address = (host, port)
         try:
@@ -98,22 +96,6 @@ class Door:
             version=__version__,
         )
         self._listener = await listener.serve_on(app.create_app(self._make_service(), settings), self._socket)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, proto, _, address = found[0]
-    listening = socket.socket(family, kind, proto)
-    try:
-        if sys.platform != "win32":
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-        listening.setblocking(False)
-    except OSError:
-        listening.close()
-        raise
-    return listening
 
 
 def _is_loopback(host: str) -> bool:
