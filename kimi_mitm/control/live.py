@@ -2,7 +2,8 @@
 
 A reader that can't keep up waits in its own `send`, with its own place in the hub's ring; nobody
 else notices. Writes are paced by the number of readers, so that many of them cost a bounded share
-of the loop: the first event after a quiet time goes out at once, those that follow are gathered.
+of the loop: the first event after a quiet time goes out at once, those that follow are gathered,
+and all readers write in the same rounds.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from kimi_mitm.events import Event, Subscription
 RETRY_MS = 1000
 """How long a browser's own EventSource waits before it comes back."""
 
-_PACE_S = 0.001
+_PACE_S = 0.004
 _MAX_PACE_S = 1.0
 
 
@@ -28,7 +29,8 @@ class Live:
 
     def __init__(self) -> None:
         self._open: set[Subscription] = set()
-        self._closing = asyncio.Event()
+        self._round: asyncio.Event | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -44,15 +46,25 @@ class Live:
 
     def close(self) -> None:
         """Ends every reader; their streams finish as soon as what is being written is written."""
-        self._closing.set()
+        self._closed = True
+        self._begin_round()
         for reader in list(self._open):
             reader.close()
 
     async def pace(self) -> None:
-        """Waits as long as one more round of writes to everybody should be apart from the last."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(len(self._open) * _PACE_S, _MAX_PACE_S)):
-                await self._closing.wait()
+        """Waits for the next round of writes: the more readers, the longer from one to the next."""
+        if self._closed:
+            return
+        if self._round is None:
+            self._round = asyncio.Event()
+            apart = min(len(self._open) * _PACE_S, _MAX_PACE_S)
+            asyncio.get_running_loop().call_later(apart, self._begin_round)
+        await self._round.wait()
+
+    def _begin_round(self) -> None:
+        begun, self._round = self._round, None
+        if begun is not None:
+            begun.set()
 
 
 class EventStream(Response):
