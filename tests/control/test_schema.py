@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from conftest import connect
+from control_client import connect
 from fake_service import FakeService, settled
 from hypothesis import HealthCheck, settings
 from pydantic import BaseModel
