@@ -2,10 +2,12 @@
 
     python benchmarks/proxy.py [--rounds 3] [--scenario small,streams,agent,download,memory] [--json FILE]
     python benchmarks/proxy.py --config kimi,busy --scenario streams,agent
+    python benchmarks/proxy.py --config kimi,logs --scenario agent
 
 Every sample is a fresh proxy; configurations alternate; figures are medians over the rounds, ratios
 medians of each round's ratio. CPU is the whole process tree's, read once it is idle again. Upstream and
-client run beside it. `busy` is `kimi` with 1,000 live sessions and 100 readers of live events.
+client run beside it. `busy` is `kimi` with 1,000 live sessions and 100 readers of live events; `logs` is
+`kimi` that follows a client's log, which grows by 5 MB a second.
 """
 
 from __future__ import annotations
@@ -34,16 +36,20 @@ ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 
 from rig.client import Answer, Connection
+from rig.growing_log import grow
 
 LLM, OTHER = "api.openai.com", "downloads.example.org"
 PATH = "/v1/chat/completions"
+ADDON = ["-s", str(ROOT / "addons" / "kimi.py"), "--set"]
 CONFIGS: dict[str, list[str]] = {
     "stream": ["-s", str(HERE / "rig" / "stream_addon.py")],
-    "kimi": ["-s", str(ROOT / "addons" / "kimi.py"), "--set", "kimi_lean=true", "--set", "kimi_logs=off"],
-    "busy": ["-s", str(ROOT / "addons" / "kimi.py"), "--set", "kimi_lean=true", "--set", "kimi_logs=off"],
-    "plain": ["-s", str(ROOT / "addons" / "kimi.py"), "--set", "kimi_lean=false", "--set", "kimi_logs=off"],
+    "kimi": [*ADDON, "kimi_lean=true", "--set", "kimi_logs=off"],
+    "busy": [*ADDON, "kimi_lean=true", "--set", "kimi_logs=off"],
+    "logs": [*ADDON, "kimi_lean=true", "--set", "kimi_logs=claude-code"],
+    "plain": [*ADDON, "kimi_lean=false", "--set", "kimi_logs=off"],
 }
 SESSIONS, READERS = 1000, 100
+LOG_BYTES_PER_S, LOG_S = 5_000_000, 30
 
 
 async def _crowd(control: int) -> list[asyncio.StreamWriter]:
@@ -78,6 +84,7 @@ class Proxy:
 
     def __init__(self, process: psutil.Popen, port: int, context: ssl.SSLContext) -> None:
         self.process, self.port, self.context = process, port, context
+        self.restless = False
 
     def tree(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
@@ -100,8 +107,10 @@ class Proxy:
         return total / 1e6
 
     async def idle_cpu(self) -> float:
-        """CPU seconds once the tree has stood still for half a second."""
+        """CPU seconds once the tree has stood still for half a second; at once where it never does."""
         before = self.cpu()
+        if self.restless:
+            return before
         for _ in range(240):
             await asyncio.sleep(0.5)
             now = self.cpu()
@@ -254,6 +263,7 @@ async def running(config: str, folder: Path, upstream: int, ca: Path) -> AsyncIt
         "KIMI_DB": str(data / "kimi.db"),
         "KIMI_CONTROL": f"127.0.0.1:{control}",
         "KIMI_ARCHIVE_DIR": str(data / "users"),
+        "KIMI_LOGS_HOME": str(data / "home"),
     }
     process = psutil.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -268,7 +278,14 @@ async def running(config: str, folder: Path, upstream: int, ca: Path) -> AsyncIt
             await _until_listening(control)
             readers = await _crowd(control)
             await proxy.idle_cpu()
+        growing = None
+        if config == "logs":
+            proxy.restless = True
+            growing = asyncio.create_task(grow(data / "home", LOG_BYTES_PER_S, LOG_S))
+            await asyncio.sleep(5)
         yield proxy
+        if growing is not None:
+            growing.cancel()
         for reader in readers:
             reader.close()
     finally:
