@@ -12,10 +12,10 @@ _EVERY_S = 0.1
 
 
 def _lines(first: int, size: int) -> bytes:
-    """About `size` bytes of lines in the proportions of a real session, their answers numbered on."""
+    """About `size` bytes of lines: an answer and a tool's long result in turn, the answers numbered on."""
     at = datetime.now(UTC).isoformat()
     about = {"sessionId": SESSION, "timestamp": at, "cwd": "/home/user/work", "version": "2.1.329"}
-    result = {"role": "user", "content": [{"type": "tool_result", "content": "line of a file\n" * 150}]}
+    result = {"role": "user", "content": [{"type": "tool_result", "content": "line of a file\n" * 15_000}]}
     after = json.dumps({"type": "user", "message": result, **about})
     usage = {"input_tokens": 5, "cache_read_input_tokens": 90_000, "output_tokens": 300}
     lines: list[str] = []
