@@ -184,7 +184,7 @@ def _listen(desk: Desk, told: list[tuple[str, dict[str, Any]]]) -> None:
         told.append((type, dict(data)))
         return publish(type, data, at)
 
-    desk.hub.publish = also  # type: ignore[method-assign]
+    desk.hub.publish = also
 
 
 async def start(folder: Path, clock: Clock | None = None, **settings: Any) -> Rig:
@@ -198,7 +198,7 @@ async def start(folder: Path, clock: Clock | None = None, **settings: Any) -> Ri
     }
     downward, clock = Downward(), clock or Clock()
     made = Settings(**{**values, **settings})
-    desk = Desk(made, downward, datetime.now(UTC), clock=clock)  # type: ignore[arg-type]
+    desk = Desk(made, downward, datetime.now(UTC), clock=clock)
     rig = Rig(desk, downward, clock)
     rig.intake = await desk.open(rig.news.append)
     return rig

@@ -15,7 +15,7 @@ from tests.engine_rig import Rig, engine, files_with
 
 
 def read(path: Path) -> dict[str, Any]:
-    return YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
 
 
 def archives(root: Path, user: str = "alice") -> list[dict[str, Any]]:

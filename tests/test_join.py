@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kimi_mitm.fusion import join
 from kimi_mitm.fusion.join import Joiner
 from kimi_mitm.fusion.match import WireExchange, log_exchange_id, wire_exchange
 from kimi_mitm.fusion.outcomes import Ambiguous, Joined, OfSession, Waiting
@@ -428,3 +429,15 @@ def test_memory_is_bounded() -> None:
     assert len(made._near._spans) == 20_000
     assert len(made.expire(LATER + timedelta(days=1))) == 21_000
     assert made.counts.dropped == 0
+
+
+def test_records_of_one_log_that_stand_alone_are_not_compared_with_each_other(monkeypatch) -> None:
+    """A thousand at one time would take a minute."""
+    compared: list[str] = []
+    monkeypatch.setattr(join, "fit", lambda reading, *rest: compared.append(reading.key))
+    made = joiner()
+    for number in range(20):
+        made.reading(log(f"k{number}", at=1.0))
+
+    assert len(made.expire(LATER)) == 20
+    assert compared == []

@@ -164,7 +164,7 @@ async def test_a_record_of_the_requests_start_is_kept_through_the_exchanges_end(
         await rig.answer(n, *sse(chunk), content_type="text/event-stream")
         await rig.end(n)
         found = await rig.records()
-        kept = await reading_rows.by_exchange(rig.desk.store.engine)  # type: ignore[arg-type]
+        kept = await reading_rows.by_exchange(rig.desk.store.engine)
 
     assert len(found) == 1
     assert [r.key for r in kept[found[0].id]] == ["k1"]

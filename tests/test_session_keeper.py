@@ -41,7 +41,7 @@ class Process:
         self.away = False
         self.told: list[tuple[str, dict[str, Any]]] = []
         hub = Hub()
-        hub.publish = lambda kind, data, at=None: self.told.append((kind, dict(data)))  # type: ignore
+        hub.publish = lambda kind, data, at=None: self.told.append((kind, dict(data)))
         settings = Settings(db="", auto_session=True)
         self.keeper = SessionKeeper(settings, store, hub)
         writer = store._writer
@@ -55,7 +55,7 @@ class Process:
                 raise OperationalError("insert", {}, cause)
             return await transact(work)
 
-        writer.transact = maybe  # type: ignore[method-assign]
+        writer.transact = maybe
 
     async def place(self, user: str = "alice", **more: Any) -> str:
         seen = Seen(exchange_id=f"x{len(self.told)}", user=user, client="codex", provider="openai", **more)
@@ -95,7 +95,7 @@ async def test_what_two_decide_at_once_ends_as_one_session(begin: Begin) -> None
     found = await asyncio.gather(*(p.place() for p in (one, two) * 10))
 
     assert len(set(found)) == 1
-    kept, _ = await session_rows.page(one.store.engine)  # type: ignore[arg-type]
+    kept, _ = await session_rows.page(one.store.engine)
     assert [s.exchanges for s in kept] == [20]
 
 
@@ -105,7 +105,7 @@ async def test_a_flag_that_both_toggle_has_every_change_in_its_history(begin: Be
     await asyncio.gather(*(p.keeper.change(lambda b: b.toggle_flag("x", NOW)) for p in (one, two) * 5))
     await asyncio.gather(*(p.keeper.change(lambda b: b.sweep(NOW)) for p in (one, two)))
 
-    history = await session_rows.flag_history(one.store.engine, 100)  # type: ignore[arg-type]
+    history = await session_rows.flag_history(one.store.engine, 100)
     assert [c.version for c in history] == list(range(10, 0, -1))
     assert one.keeper.book.flag.enabled is two.keeper.book.flag.enabled is True
 
@@ -262,7 +262,7 @@ async def test_after_a_crash_the_next_process_ends_what_was_live(begin: Begin) -
     await dead.keeper.change(lambda book: book.settled(exchange, NOW))
 
     alive = await begin()
-    found = await session_rows.get(alive.store.engine, session_id)  # type: ignore[arg-type]
+    found = await session_rows.get(alive.store.engine, session_id)
 
     assert found is not None
     assert (found.live, found.end_reason, found.archive_due) == (False, EndReason.CRASH, True)
@@ -288,6 +288,6 @@ async def test_an_idle_session_of_another_process_is_not_ended_here(begin: Begin
 
     await two.keeper.change(lambda book: book.sweep(NOW + timedelta(hours=1)))
 
-    found = await session_rows.get(one.store.engine, session_id)  # type: ignore[arg-type]
+    found = await session_rows.get(one.store.engine, session_id)
     assert found is not None
     assert found.live

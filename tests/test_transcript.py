@@ -204,7 +204,7 @@ async def test_a_cleared_session_is_forgotten(tmp_path: Path) -> None:
     async with engine(tmp_path) as rig:
         session = await turn(rig, user("forget me"))
         service = rig.desk._service()
-        assert await service.clear_session(session, None)  # type: ignore[arg-type]
+        assert await service.clear_session(session, None)
         assert await said(rig, session) == []
 
 

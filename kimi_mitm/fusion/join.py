@@ -202,15 +202,18 @@ class Joiner:
         moved = old if old != exchange_id else None
         return Joined(exchange_id, replace(reading, joined_by=by), old == exchange_id, moved)
 
-    def _retry(self, exchange: WireExchange | None) -> None:
-        """Looks again at the records that wait near an exchange, and near those that they are tied to."""
+    def _retry(self, exchange: WireExchange | None, *, but: str | None = None) -> None:
+        """Looks again at the records that wait near an exchange, and near those that they are tied to.
+        `but`: a log whose records it can't be of, unless they share an id with it."""
         todo = [exchange] if exchange else []
         while todo:
             near = todo.pop()
             end = (near.ended_at or near.started_at) + self.window
             around = set(self._waiting_near.between(near.started_at - self.window, end))
             around.update(self._waiting_undated.of(near.usage))
-            keys = {k for k in around if fit(self._waiting[k], near, self.window)}
+            waiting = [k for k in around if but is None or slot(self._waiting[k]) != but]
+            but = None
+            keys = {k for k in waiting if fit(self._waiting[k], near, self.window)}
             keys.update(k for i in near.all_ids if (k := self._waiting_ids.get(i)))
             for key in sorted(keys):
                 outcome = self._decide(self._waiting[key])
@@ -230,7 +233,7 @@ class Joiner:
         self._add(exchange)
         self._homes[reading.key] = (exchange.id, "id" if reading.ids else "time")
         self._taken[exchange.id] = {slot(reading): reading.key}
-        self._retry(exchange)
+        self._retry(exchange, but=slot(reading))
 
     def _wait(self, reading: Reading) -> None:
         self._stop_waiting(reading.key)

@@ -489,7 +489,7 @@ CONTRAST = """() => {
 async def test_all_text_has_enough_contrast(page: Page, site: Site, scheme: str) -> None:
     await site.scene.furnish()
     site.scene.begin("s_0002", "kimi-k2.5", 50_000)
-    await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     await opened(page, site)
     await expect(page.locator("#rows tr")).not_to_have_count(0)
     await page.locator("#rows .open").nth(6).click()

@@ -9,7 +9,7 @@ class Redirect:
     name = "redirect"
 
     def server_connect(self, data: object) -> None:
-        server = data.server  # type: ignore[attr-defined]
+        server = data.server
         if server.address is not None and server.address[1] == 443:
             server.address = ("127.0.0.1", int(os.environ["KIMI_TEST_UPSTREAM"]))
 

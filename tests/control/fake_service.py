@@ -367,7 +367,7 @@ def settled(exchange: Exchange, input_tokens: int, output_tokens: int, **more: o
         is_estimated=False,
         source=Source.USAGE,
         status=200,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

@@ -27,7 +27,7 @@ def exchange(number: int = 1, **more: object) -> Exchange:
         cost_usd=Decimal("0.0000001"),
         session_id="s_0001",
     )
-    return replace(made, **more)  # type: ignore[arg-type]
+    return replace(made, **more)
 
 
 # The flag

@@ -167,7 +167,7 @@ async def test_stopping_does_not_wait_for_a_client_that_reads_nothing(
     stuck = await Raw.open(running.port)
     await stuck.ask()
     await readers_are(service, 1)
-    stuck.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    stuck.writer.transport.pause_reading()
     for _ in range(200):
         service.hub.publish("alert", {"text": "x" * 20_000})
         await asyncio.sleep(0.001)
@@ -247,7 +247,7 @@ async def test_a_slow_reader_slows_nobody_and_is_reset() -> None:
     slow, quick = await Raw.open(running.port), await Raw.open(running.port)
     await slow.ask()
     await slow.until(b"\n\n\r\n")
-    slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    slow.writer.transport.pause_reading()
     await quick.ask()
     await readers_are(service, 2)
     slowest = 0.0
@@ -257,7 +257,7 @@ async def test_a_slow_reader_slows_nobody_and_is_reset() -> None:
         slowest = max(slowest, time.perf_counter() - start)
         await quick.until(f'"n":{number},'.encode())
         await quick.until(b"\n\n\r\n")
-    slow.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    slow.writer.transport.resume_reading()
     await slow.scan(b"event: reset")
     await running.stop()
     await slow.close()

@@ -42,7 +42,7 @@ def test_a_session_that_is_gone_on_with_gets_no_other_id(words: list[str]) -> No
 
 @pytest.mark.parametrize("client", [table().client("codex"), None])
 def test_a_client_that_takes_no_id_is_left(client: object) -> None:
-    attempt = first(["codex", "exec", "hi"], client, NEW)  # type: ignore[arg-type]
+    attempt = first(["codex", "exec", "hi"], client, NEW)
 
     assert attempt.argv == ("codex", "exec", "hi")
     assert attempt.session_id is None

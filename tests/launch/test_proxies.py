@@ -143,5 +143,5 @@ def speaking(answer: bytes) -> object:
     ],
 )
 def test_somebody_elses_answer_is_no_health_of_ours(answer: bytes) -> None:
-    with speaking(answer) as address:  # type: ignore[attr-defined]
+    with speaking(answer) as address:
         assert proxies.health(address) is None

@@ -133,7 +133,7 @@ def test_a_signal_before_it_is_up_is_not_lost(monkeypatch: pytest.MonkeyPatch) -
 
     def late(*words: object, **more: object) -> object:
         os.kill(os.getpid(), signal.SIGTERM)
-        return real(*words, **more)  # type: ignore[call-overload]
+        return real(*words, **more)
 
     monkeypatch.setattr(terminal.subprocess, "Popen", late)
 

@@ -79,7 +79,7 @@ def test_sums_are_not_read_and_an_answers_message_only_where_nothing_else_is() -
         "timestamp": STAMP,
         "data": {"messageId": "m1", "outputTokens": 120},
     }
-    with_call = {**message, "data": {**message["data"], "apiCallId": "resp_1"}}  # type: ignore[dict-item]
+    with_call = {**message, "data": {**message["data"], "apiCallId": "resp_1"}}
 
     (got,) = lines(EventsReader, [START, shutdown, message, with_call], file(EVENTS))
 

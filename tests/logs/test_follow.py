@@ -332,7 +332,7 @@ class TestLines:
         def refusing(path: str, *args: object, **more: object) -> object:
             if str(path) in refused:
                 raise PermissionError(13, "Permission denied", path)
-            return open(path, *args, **more)  # type: ignore[call-overload]
+            return open(path, *args, **more)
 
         monkeypatch.setattr("kimi_mitm.logs.tail.open", refusing, raising=False)
         await followed.poll(kept.take, kept)

@@ -188,7 +188,7 @@ async def test_figures_come_in_pieces_and_tell_reported_from_estimated(engine: A
 
 def test_writing_over_is_spelt_the_same_for_postgresql() -> None:
     class Connection:
-        dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+        dialect = postgresql.dialect()
 
     for table, key in (
         (tables.exchanges, "id"),
@@ -197,7 +197,7 @@ def test_writing_over_is_spelt_the_same_for_postgresql() -> None:
         (tables.log_offsets, "path"),
         (tables.facts, "name"),
     ):
-        statement = upsert(Connection(), table, key)  # type: ignore[arg-type]
-        compiled = str(statement.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+        statement = upsert(Connection(), table, key)
+        compiled = str(statement.compile(dialect=postgresql.dialect()))
         assert f"ON CONFLICT ({key}) DO UPDATE SET" in compiled
         assert "seq =" not in compiled.partition("DO UPDATE")[2]

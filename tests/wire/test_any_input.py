@@ -156,10 +156,10 @@ def test_any_messages_are_turns(form: str, messages: list[tuple[bool, Any, bool]
         for event in turns.message(from_client, data, is_text):
             kind = type(event).__name__
             if kind == "TurnStarted":
-                check_request(FORMATS[form].read_request(event.body, Target()))  # type: ignore[union-attr]
+                check_request(FORMATS[form].read_request(event.body, Target()))
                 started.append(event.index)
             elif kind == "TurnEnded":
-                check_answer(event.answer)  # type: ignore[union-attr]
+                check_answer(event.answer)
                 ended.append(event.index)
     for event in turns.cut("gone"):
         check_answer(event.answer)

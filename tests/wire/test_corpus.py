@@ -8,7 +8,7 @@ import random
 import zlib
 from typing import Any
 
-import brotli  # type: ignore[import-untyped]
+import brotli
 import pytest
 import zstandard
 
