@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -129,6 +130,43 @@ async def test_one_that_can_not_work_says_why_and_is_tried_less_and_less(caplog,
     assert delays[:5] == [0.01, 0.02, 0.03, 0.03, 0.03]
     assert all("no such module: the point" in line for line in warnings(caplog))
     assert await one.child.close(DEADLINE_S)
+
+
+async def test_what_it_said_last_is_told_though_it_is_read_after_its_end(caplog, monkeypatch):
+    one = Watched(DYING)
+    overhear = one.child._overhear
+
+    def late(pipe):
+        one.child._process.wait()
+        overhear(pipe)
+
+    monkeypatch.setattr(one.child, "_overhear", late)
+    one.child.start()
+    await one.until(lambda: len(one.died) == 5)
+
+    assert all("no such module: the point" in line for line in warnings(caplog))
+    assert await one.child.close(DEADLINE_S)
+
+
+async def test_an_stderr_that_stays_open_does_not_hold_up_the_next(caplog, monkeypatch):
+    monkeypatch.setattr(children, "_LAST_WORDS_S", 0.01)
+    let_go, held = threading.Event(), []
+    one = Watched(DYING)
+
+    def stuck(pipe):
+        held.append(threading.current_thread())
+        with pipe:
+            let_go.wait(DEADLINE_S)
+
+    monkeypatch.setattr(one.child, "_overhear", stuck)
+    one.child.start()
+    await one.until(lambda: len(one.died) == 2)
+
+    assert "ended with 1;" in warnings(caplog)[0]
+    assert await one.child.close(DEADLINE_S)
+    let_go.set()
+    for thread in held:
+        thread.join()
 
 
 async def test_one_that_can_not_be_started_is_tried_again(caplog):

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 QUEUE_LIMIT = 6 * 1024 * 1024
 """Bytes that may wait for the engine. Beyond it bodies are dropped and counted, rows never."""
 _LOOK_AGAIN_S = 0.05
+_LAST_WORDS_S = 2.0
+"""How long an ended engine's stderr is read on: whatever it left running may hold it open for ever."""
 HURRY_ABOVE = 2 * 1024 * 1024
 """From here on the engine is asked to estimate by length instead of counting."""
 COMMAND: Sequence[str] = (sys.executable, "-P", "-m", "kimi_mitm.engine")
@@ -115,8 +117,8 @@ class Child:
         _widen(process.stdin)
         hello = link.Hello(version=__version__, pid=os.getpid(), settings=self._settings, at=self._since)
         self._outbox.attach(process.stdin, [hello])
-        self._thread(self._overhear, process.stderr, name="kimi-stderr")
-        self._thread(self._listen, process, process.stdout, name="kimi-listener")
+        overhearing = self._thread(self._overhear, process.stderr, name="kimi-stderr")
+        self._thread(self._listen, process, process.stdout, overhearing, name="kimi-listener")
 
     def put(self, head: link.Upward, payload: Sequence[bytes] = (), *, wake: bool = True) -> bool:
         """Hands a frame over; False when it was not taken, which is counted. See `Outbox.put`."""
@@ -174,13 +176,17 @@ class Child:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._room.wait(), _LOOK_AGAIN_S)
 
-    def _listen(self, process: subprocess.Popen[bytes], pipe: IO[bytes]) -> None:
+    def _listen(
+        self, process: subprocess.Popen[bytes], pipe: IO[bytes], overhearing: threading.Thread
+    ) -> None:
         try:
             while (frame := link.read_frame(pipe, link.DOWNWARD)) is not None:
                 self._soon(self._heard, frame[0])
         except (link.LinkError, OSError, ValueError) as e:
             self._complaints.append(str(e))
         code = process.wait()
+        # The process is gone before what it said last is read: without this its death has no reason.
+        overhearing.join(_LAST_WORDS_S)
         with contextlib.suppress(OSError):
             pipe.close()
         self._soon(self._ended, process, code)
@@ -190,8 +196,10 @@ class Child:
             for line in pipe:
                 self._complaints.append(line.decode(errors="replace").strip()[:300])
 
-    def _thread(self, work: Callable[..., None], *args: object, name: str) -> None:
-        threading.Thread(target=work, args=args, name=name, daemon=True).start()
+    def _thread(self, work: Callable[..., None], *args: object, name: str) -> threading.Thread:
+        thread = threading.Thread(target=work, args=args, name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _soon(self, function: Callable[..., object], *args: object) -> None:
         with contextlib.suppress(RuntimeError):
