@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kimi_mitm.fusion.alike import Alike
 from kimi_mitm.records import Usage
 
@@ -34,3 +36,29 @@ def test_a_name_has_only_its_last_figures() -> None:
     assert list(made.of(ONE)) == []
     made.remove("a")
     assert list(made.of(OTHER)) == []
+
+
+@pytest.mark.parametrize(
+    ("figures", "names"),
+    [
+        ((100, 10), ["both", "input", "output"]),
+        ((100, 11), ["input"]),
+        ((100, None), ["both", "input"]),
+        ((None, 10), ["both", "output"]),
+        ((0, 0), ["none at all"]),
+        ((None, None), []),
+    ],
+)
+def test_names_agree_that_are_equal_as_far_as_both_are_known(
+    figures: tuple[int | None, int | None], names: list[str]
+) -> None:
+    made = Alike()
+    made.put("both", ONE)
+    made.put("input", Usage(input_tokens=100))
+    made.put("output", Usage(output_tokens=10))
+    made.put("none at all", Usage(input_tokens=0, output_tokens=0))
+    made.put("unknown", Usage())
+    made.put("gone", ONE)
+    made.remove("gone")
+
+    assert sorted(made.agreeing(Usage(input_tokens=figures[0], output_tokens=figures[1]))) == names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random as randomly
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 from kimi_mitm.fusion import join
 from kimi_mitm.fusion.join import Joiner
-from kimi_mitm.fusion.match import WireExchange, log_exchange_id, wire_exchange
+from kimi_mitm.fusion.match import Fit, WireExchange, fit, log_exchange_id, wire_exchange
+from kimi_mitm.fusion.nearby import Nearby
 from kimi_mitm.fusion.outcomes import Ambiguous, Joined, OfSession, Waiting
+from kimi_mitm.fusion.queue import Queue
 from kimi_mitm.records import NO_USAGE, Exchange, Problem, Reading, Source, Usage
 
 T0 = datetime(2026, 3, 2, 9, 0, 0, 1000, tzinfo=UTC)
@@ -441,3 +444,214 @@ def test_records_of_one_log_that_stand_alone_are_not_compared_with_each_other(mo
 
     assert len(made.expire(LATER)) == 20
     assert compared == []
+
+
+class OneByOne(Queue):
+    """Decides every waiting record by itself."""
+
+    def put(self, reading: Reading, *, alone: bool, like: bool) -> None:
+        super().put(reading, alone=True, like=False)
+
+
+class Plain(Joiner):
+    """The join without its short cuts: every exchange near a record is looked at, for each record."""
+
+    def __post_init__(self) -> None:
+        self._waiting = OneByOne(self.window)
+
+    def _section(self, exchange: WireExchange) -> tuple[str, frozenset[str]]:
+        return "unknown", frozenset()
+
+
+VARIED: dict[str, list[Any]] = {
+    "client": ["a", "unknown", "b"],
+    "log": ["l1", "l2"],
+    "session": [None, "s1", "s2"],
+    "model": ["m1", "m2", None],
+    "user": [None, "u1", "u2"],
+    "id": [None, "i1", "i2", "i3"],
+    "at": [1, 0, 4],
+    "start": [0, 1, 3],
+    "end": [1, None, 2],
+    "begun": [None, 1, 0],
+    "undated": [False, True],
+    "reported": [True, False],
+    "side": [None, True],
+    "problem": [None, Problem("api_error", "overloaded")],
+    "failed": [False, True],
+    "input": [5, 0, 1, None, 6, 7, 8, 9],
+    "output": [3, 0, 1, None],
+}
+
+
+class World:
+    """Exchanges and records that are alike in most things: what may differ is drawn with the seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = randomly.Random(seed)
+        share = self.rng.choice([0.1, 0.3, 0.6])
+        self.values = {name: v if self.rng.random() < share else v[:1] for name, v in VARIED.items()}
+        self.values["input"] = VARIED["input"]
+        self.names = self.rng.choice([3, 10, 40])
+
+    def draw(self, name: str) -> Any:
+        return self.rng.choice(self.values[name])
+
+    def usage(self) -> Usage:
+        return Usage(input_tokens=self.draw("input"), output_tokens=self.draw("output"))
+
+    def key(self) -> str:
+        return f"k{self.rng.randrange(self.names):02}"
+
+    def exchange_id(self) -> str:
+        return f"{self.rng.choice(['e', 'e', 'e', 'log:k'])}{self.rng.randrange(self.names):02}"
+
+    def exchange(self) -> WireExchange:
+        start, length = self.draw("start"), self.draw("end")
+        return wire(
+            self.exchange_id(),
+            start,
+            None if length is None else start + length,
+            client=self.draw("client"),
+            model=self.draw("model") or "m1",
+            user=self.draw("user"),
+            client_session_id=self.draw("session"),
+            usage=self.rng.choice([NO_USAGE, self.usage()]),
+            response_id=self.draw("id"),
+            failed=self.draw("failed"),
+        )
+
+    def record(self) -> Reading:
+        begun = self.draw("begun")
+        record = log(
+            self.key(),
+            self.draw("at"),
+            client=self.draw("client"),
+            log=self.draw("log"),
+            model=self.draw("model"),
+            user=self.draw("user"),
+            client_session_id=self.draw("session"),
+            usage=self.usage(),
+            ids=tuple({i for i in (self.draw("id"), self.draw("id")) if i}),
+            started_at=None if begun is None else moment(begun),
+            undated=self.draw("undated"),
+            side=self.draw("side"),
+            problem=self.draw("problem"),
+        )
+        return replace(record, reported=self.draw("reported"))
+
+
+@settings(deadline=None, max_examples=600)
+@given(st.integers(0, 2**32), st.sampled_from([0.2, 0.5, 0.8]), st.booleans())
+def test_decisions_do_not_depend_on_what_is_looked_up(seed: int, records: float, little: bool) -> None:
+    """Records in groups and exchanges by client and log, or each by itself: the outcomes are the same."""
+    world, made, plain = World(seed), Joiner(), Plain()
+    with pytest.MonkeyPatch.context() as patch:
+        if little:
+            patch.setattr(join, "_MOST_KEYS", 3)
+        for step in range(40):
+            kind = world.rng.random()
+            if kind < 0.05:
+                now = moment(world.rng.choice([31, 32, 3600]))
+                assert made.expire(now) == plain.expire(now)
+            elif kind < 0.1:
+                home = world.key(), world.exchange_id(), "time"
+                made.remember(*home)
+                plain.remember(*home)
+            elif world.rng.random() < (records if step < 20 else 1 - records):
+                record = world.record()
+                assert made.reading(record) == plain.reading(record)
+            else:
+                exchange = world.exchange()
+                assert made.exchange(exchange) == plain.exchange(exchange)
+            assert made.late() == plain.late()
+
+        assert made.expire(LATER) == plain.expire(LATER)
+        assert made.late() == plain.late()
+        assert (made.counts, made._homes) == (plain.counts, plain._homes)
+
+
+def test_no_figures_are_not_figures_of_zero() -> None:
+    made = Joiner()
+    made.reading(log("k1", usage=NO_USAGE, side=False))
+    made.reading(log("k2", usage=Usage(input_tokens=0, output_tokens=0)))
+    for name in ("a", "b"):
+        made.exchange(wire(name, end=None))
+    made.exchange(wire("b", usage=Usage(input_tokens=5, output_tokens=5)))
+
+    got = made.exchange(wire("a", usage=Usage(input_tokens=0, output_tokens=0)))
+
+    assert {found.reading.key: found.exchange_id for found in got} == {"k2": "a", "k1": "b"}
+
+
+def test_a_record_whose_ids_are_of_two_exchanges_does_not_speak_for_others() -> None:
+    made = joiner(wire("a", response_id="x"), wire("b", response_id="y"))
+    made.reading(log("k1", ids=("x", "y")))
+    made.reading(log("k2", ids=("z",)))
+
+    got = made.exchange(wire("c"))
+
+    assert [(found.reading.key, found.exchange_id) for found in got] == [("k2", "c")]
+
+
+def test_records_are_decided_in_the_order_of_their_keys() -> None:
+    """The first could be of either exchange; the second has an id; what is left is the third's."""
+    made = Joiner()
+    for key, ids in (("k1", ()), ("k2", ("x",)), ("k3", ())):
+        made.reading(log(key, ids=ids))
+    made.exchange(wire("a", end=None))
+    made.exchange(wire("b", end=None))
+    made.exchange(wire("b"))
+
+    got = made.exchange(wire("a", response_id="x"))
+
+    assert [(found.reading.key, found.exchange_id) for found in got] == [("k2", "a"), ("k3", "b")]
+
+
+def alone(number: int) -> list[Reading]:
+    return [log(f"k{n}", tokens=n) for n in range(number)]
+
+
+def of_two_logs(number: int) -> list[Reading]:
+    return [log(f"{name}{n}", tokens=n, log=name) for n in range(number // 2) for name in ("a", "b")]
+
+
+def of_sessions(number: int) -> list[Reading]:
+    return [log(f"k{n}", tokens=n, client_session_id=f"s{n}", ids=(f"i{n}",)) for n in range(number)]
+
+
+@pytest.mark.parametrize("exchanges", [0, 10])
+@pytest.mark.parametrize("records", [alone, of_two_logs, of_sessions])
+def test_twice_as_many_records_of_one_time_are_twice_the_work(
+    records: Callable[[int], list[Reading]], exchanges: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    def counted(*of: Any) -> Fit | None:
+        nonlocal looks
+        looks += 1
+        return fit(*of)
+
+    class Counted(Nearby[Any, Any]):
+        def between(self, *of: Any) -> Iterator[Any]:
+            nonlocal looks
+            found = list(super().between(*of))
+            looks += len(found)
+            return iter(found)
+
+    def work(number: int) -> int:
+        nonlocal looks
+        made, looks = Joiner(_near=Counted()), 0
+        made._waiting._near = Counted()
+        for record in records(number):
+            made.reading(record)
+        for name in range(exchanges):
+            made.exchange(wire(f"e{name}", end=None))
+            made.exchange(wire(f"e{name}", usage=Usage(input_tokens=number + name, output_tokens=10)))
+        made.expire(LATER)
+        assert len(made._waiting) == 0
+        return looks
+
+    monkeypatch.setattr(join, "fit", counted)
+
+    assert work(400) <= 2.1 * work(200)

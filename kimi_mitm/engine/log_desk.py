@@ -122,9 +122,9 @@ class LogDesk:
                 await asyncio.wait_for(self._following, _LAST_LOOK_S)
         async with self._lock:
             alone = self.joiner.expire(datetime.max.replace(tzinfo=UTC))
-        owed = [reading.key for reading in alone if self._memory.is_near(reading)]
+        owed = dict.fromkeys(reading.key for reading in alone if self._memory.is_near(reading))
         if owed:
-            self._store.put(reading_rows.owing(owed))
+            self._store.put(reading_rows.owing(list(owed)))
         await self._decided(reading for reading in alone if reading.key not in owed)
 
     def health(self) -> list[SourceHealth]:

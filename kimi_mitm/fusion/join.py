@@ -12,30 +12,33 @@ never older than the exchange it is of. There is no clock here, and no more memo
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
 from typing import Final
 
-from kimi_mitm.fusion.alike import Alike
+from kimi_mitm.fusion.exchanges import Exchanges
 from kimi_mitm.fusion.match import (
     LOG_PREFIX,
     WINDOW,
     Fit,
     WireExchange,
     at_start,
-    distance,
+    clients_fit,
     earliest,
     fit,
     is_note,
     latest,
     log_exchange,
-    overlap,
+    nearest,
     slot,
 )
 from kimi_mitm.fusion.nearby import Nearby
 from kimi_mitm.fusion.outcomes import Ambiguous, Counts, Joined, OfSession, Outcome, Waiting
+from kimi_mitm.fusion.queue import Group, Queue
+from kimi_mitm.fusion.taken import Taken
 from kimi_mitm.records import Reading
 
 __all__ = ["HOLD", "Ambiguous", "Counts", "Joined", "Joiner", "OfSession", "Outcome", "Waiting"]
@@ -46,8 +49,10 @@ _MOST_EXCHANGES: Final = 20_000
 _MOST_WAITING: Final = 20_000
 _MOST_OVERDUE: Final = 200_000  # an import of years of logs, between two calls of `expire`
 _MOST_KEYS: Final = 100_000
-_APART: Final = 0.05  # seconds; two exchanges nearer to a record than this to each other are equally near
 _MOST_ALONE: Final = 5_000
+
+type _Section = tuple[str, frozenset[str] | None]
+"""Exchanges of one client that have records of the same logs; None where that isn't known."""
 
 
 @dataclass(slots=True)
@@ -56,21 +61,17 @@ class Joiner:
 
     window: timedelta = WINDOW
     counts: Counts = field(default_factory=Counts)
-    _exchanges: OrderedDict[str, WireExchange] = field(default_factory=OrderedDict)
-    _near: Nearby = field(default_factory=Nearby)
-    _alike: Alike = field(default_factory=Alike)
-    _running: dict[str, None] = field(default_factory=dict)
-    _by_id: dict[str, str] = field(default_factory=dict)
-    _users: Counter[str | None] = field(default_factory=Counter)
-    _taken: dict[str, dict[str, str]] = field(default_factory=dict)
+    _exchanges: Exchanges = field(default_factory=Exchanges)
+    _near: Nearby[str, _Section] = field(default_factory=Nearby)
+    _taken: Taken = field(default_factory=Taken)
     _homes: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
-    _waiting: OrderedDict[str, Reading] = field(default_factory=OrderedDict)
-    _waiting_near: Nearby = field(default_factory=Nearby)
-    _waiting_undated: Alike = field(default_factory=Alike)
-    _waiting_ids: dict[str, str] = field(default_factory=dict)
+    _waiting: Queue = field(init=False)
     _alone: OrderedDict[str, Reading] = field(default_factory=OrderedDict)
     _late: list[Joined] = field(default_factory=list)
     _overdue: list[Reading] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._waiting = Queue(self.window)
 
     def exchange(self, exchange: WireExchange) -> list[Joined]:
         """Takes an exchange that began, went on or ended; gives the waiting records that are of it, or
@@ -79,7 +80,9 @@ class Joiner:
             self._remove(exchange.id)
         self._add(exchange)
         while len(self._exchanges) > _MOST_EXCHANGES:
-            self._taken.pop(self._remove(next(iter(self._exchanges))), None)
+            oldest = self._exchanges.oldest()
+            self._remove(oldest)
+            self._taken.forget(oldest)
         self._retry(exchange)
         return self.late()
 
@@ -89,7 +92,7 @@ class Joiner:
             return OfSession(reading)
         outcome = self._decide(reading)
         if isinstance(outcome, Joined):
-            self._stop_waiting(reading.key)
+            self._waiting.remove(reading.key)
             self._retry(self._exchanges.get(outcome.exchange_id))
         else:
             self._wait(reading)
@@ -102,6 +105,7 @@ class Joiner:
     def remember(self, key: str, exchange_id: str, by: str) -> None:
         """Learns what a record was tied to by an earlier run, and by what (`id` or `time`)."""
         self._homes[key] = (exchange_id, by)
+        self._waiting.part(key)
         if len(self._homes) > _MOST_KEYS:
             self._homes.popitem(last=False)
 
@@ -121,7 +125,7 @@ class Joiner:
         for reading in sorted(due.values(), key=lambda r: (r.at, r.key)):
             if reading.key in self._homes:
                 continue  # found its exchange while others were decided
-            self._stop_waiting(reading.key)
+            self._waiting.remove(reading.key)
             outcome = self._decide(reading, last=True)
             if isinstance(outcome, Joined):
                 self._late.append(outcome)
@@ -134,11 +138,11 @@ class Joiner:
         return alone
 
     def _decide(self, reading: Reading, *, last: bool = False) -> Joined | Waiting | Ambiguous:
-        shared = dict.fromkeys(found for name in reading.ids if (found := self._by_id.get(name)))
+        shared = self._exchanges.of_ids(reading.ids)
         if len(shared) > 1:
             return _ambiguous(reading, shared, "its ids belong to different exchanges")
         if shared:
-            return self._tie(reading, next(iter(shared)), "id")
+            return self._tie(reading, shared[0], "id")
         if home := self._homes.get(reading.key):
             return self._tie(reading, *home)
         fitting = self._fitting(reading, last=last)
@@ -154,35 +158,37 @@ class Joiner:
             return Waiting(reading)
         if len({e.user for _, e in fitting}) > 1:
             return _ambiguous(reading, [e.id for _, e in fitting], "different users had such exchanges")
-        return self._nearest(reading, top)
-
-    def _nearest(self, reading: Reading, top: list[WireExchange]) -> Joined | Ambiguous:
-        top.sort(key=lambda e: (distance(reading, e), e.id))
-        first, limit = top[0], distance(reading, top[0]) + _APART
-        rivals = [e.id for e in top[1:] if overlap(first, e) or distance(reading, e) <= limit]
+        first, *rivals = nearest(reading, top)
         if rivals:
-            return _ambiguous(reading, [first.id, *rivals], "exchanges at the same time fit equally well")
-        return self._tie(reading, first.id, "time")
+            return _ambiguous(reading, [first, *rivals], "exchanges at the same time fit equally well")
+        return self._tie(reading, first, "time")
 
     def _fitting(self, reading: Reading, *, last: bool) -> list[tuple[Fit, WireExchange]]:
         """Every exchange that the record may be of and that has none of this log yet. In the end, one
         that still runs isn't among them: its record could not have been written."""
+        log, was_tied = slot(reading), self._taken.has(reading.key)
+
+        def wanted(section: _Section) -> bool:
+            client, logs = section
+            free = logs is not None and (was_tied or log not in logs)
+            return free and clients_fit(reading.client, client) is not None
+
         span = earliest(reading, self.window), latest(reading, self.window)
-        names = dict.fromkeys(self._near.between(*span))
+        names = dict.fromkeys(self._near.between(*span, wanted))
         if reading.undated:
-            names.update(dict.fromkeys(self._alike.of(reading.usage)))
+            names.update(dict.fromkeys(self._exchanges.alike(reading.usage)))
         if not last:
-            names.update(self._running)
+            names.update(self._exchanges.running)
         found = []
         for name in names:
             exchange = self._exchanges[name]
             if name.startswith(LOG_PREFIX) and name not in self._taken:
                 continue  # of an earlier run: which log it was made of is not known
-            if self._taken.get(name, {}).get(slot(reading), reading.key) != reading.key:
+            if not self._taken.is_free(name, log, reading.key):
                 continue
-            if reading.user is None and exchange.user is not None and len(self._users) > 1:
+            if reading.user is None and exchange.user is not None and len(self._exchanges.users) > 1:
                 continue
-            if last and name in self._running and not at_start(reading):
+            if last and name in self._exchanges.running and not at_start(reading):
                 continue
             if grade := fit(reading, exchange, self.window):
                 found.append((grade, exchange))
@@ -192,10 +198,12 @@ class Joiner:
         home = self._homes.pop(reading.key, None)
         old = home[0] if home else None
         if old is not None and old != exchange_id:
-            self._taken.get(old, {}).pop(slot(reading), None)
+            self._taken.leave(old, slot(reading))
+            self._place(old)
         self.remember(reading.key, exchange_id, by)
         if exchange_id in self._exchanges:
-            self._taken.setdefault(exchange_id, {}).setdefault(slot(reading), reading.key)
+            self._taken.take(exchange_id, slot(reading), reading.key)
+            self._place(exchange_id)
         if home is None:
             self.counts.by_id += by == "id"
             self.counts.by_time += by == "time"
@@ -208,20 +216,31 @@ class Joiner:
         todo = [exchange] if exchange else []
         while todo:
             near = todo.pop()
-            end = (near.ended_at or near.started_at) + self.window
-            around = set(self._waiting_near.between(near.started_at - self.window, end))
-            around.update(self._waiting_undated.of(near.usage))
-            waiting = [k for k in around if but is None or slot(self._waiting[k]) != but]
+            around = self._waiting.around(near, but)
             but = None
-            keys = {k for k in waiting if fit(self._waiting[k], near, self.window)}
-            keys.update(k for i in near.all_ids if (k := self._waiting_ids.get(i)))
-            for key in sorted(keys):
-                outcome = self._decide(self._waiting[key])
-                if isinstance(outcome, Joined):
-                    self._stop_waiting(key)
-                    self._late.append(outcome)
-                    if tied := self._exchanges.get(outcome.exchange_id):
-                        todo.append(tied)
+            groups = {g: None for g in around if fit(self._waiting[g.keys[0]], near, self.window)}
+            groups.update(dict.fromkeys(self._waiting.named(near)))
+            for outcome in self._decide_groups(groups):
+                self._late.append(outcome)
+                if tied := self._exchanges.get(outcome.exchange_id):
+                    todo.append(tied)
+
+    def _decide_groups(self, groups: Iterable[Group]) -> Iterator[Joined]:
+        """Decides waiting records in the order of their keys; gives those that are tied. One that isn't
+        speaks for the rest of its group, until another is tied."""
+        heads, asleep = [(group.keys[0], group) for group in groups], []
+        heapify(heads)
+        while heads:
+            key, group = heappop(heads)
+            outcome = self._decide(self._waiting[key])
+            asleep.append(group)
+            if isinstance(outcome, Joined):
+                self._waiting.remove(key)
+                yield outcome
+                for other in asleep:
+                    if (after := other.after(key)) is not None:
+                        heappush(heads, (after, other))
+                asleep = []
 
     def _stand_alone(self, reading: Reading) -> None:
         """Makes a record an exchange that other logs' records of the same call can be tied to."""
@@ -232,57 +251,44 @@ class Joiner:
             self._alone.popitem(last=False)
         self._add(exchange)
         self._homes[reading.key] = (exchange.id, "id" if reading.ids else "time")
-        self._taken[exchange.id] = {slot(reading): reading.key}
+        self._taken.forget(exchange.id)
+        self._taken.take(exchange.id, slot(reading), reading.key)
+        self._place(exchange.id)
         self._retry(exchange, but=slot(reading))
 
     def _wait(self, reading: Reading) -> None:
-        self._stop_waiting(reading.key)
-        self._waiting[reading.key] = reading
-        self._waiting_ids.update(dict.fromkeys(reading.ids, reading.key))
-        self._waiting_near.put(reading.key, earliest(reading, self.window), latest(reading, self.window))
-        if reading.undated:
-            self._waiting_undated.put(reading.key, reading.usage)
+        known = reading.key in self._homes or self._taken.has(reading.key)
+        like = reading.reported and self._exchanges.agrees(reading.usage)
+        alone = known or self._exchanges.shares(reading.ids)
+        self._waiting.put(reading, alone=alone, like=like)
         if len(self._waiting) > _MOST_WAITING:
-            oldest = next(iter(self._waiting.values()))
-            self._stop_waiting(oldest.key)
+            oldest = self._waiting.oldest()
+            self._waiting.remove(oldest.key)
             if len(self._overdue) < _MOST_OVERDUE:
                 self._overdue.append(oldest)
             else:
                 self.counts.dropped += 1
 
-    def _stop_waiting(self, key: str) -> None:
-        if reading := self._waiting.pop(key, None):
-            self._waiting_near.remove(key)
-            self._waiting_undated.remove(key)
-            for name in reading.ids:
-                self._waiting_ids.pop(name, None)
-
     def _add(self, exchange: WireExchange) -> None:
-        self._exchanges[exchange.id] = exchange
-        self._near.put(exchange.id, exchange.started_at, exchange.ended_at or exchange.started_at)
-        self._alike.put(exchange.id, exchange.usage)
-        if exchange.ended_at is None:
-            self._running[exchange.id] = None
-        if not exchange.id.startswith(LOG_PREFIX):
-            self._users[exchange.user] += 1
-        for name in exchange.all_ids:
-            known = self._by_id.setdefault(name, exchange.id)
-            if known.startswith(LOG_PREFIX) and known != exchange.id:
-                self._by_id[name] = exchange.id
-                if reading := self._alone.pop(known, None):
-                    self._wait(reading)
+        replaced = self._exchanges.add(exchange)
+        end = exchange.ended_at or exchange.started_at
+        self._near.put(exchange.id, exchange.started_at, end, self._section(exchange))
+        self._waiting.part_from(exchange)
+        for known in replaced:
+            if reading := self._alone.pop(known, None):
+                self._wait(reading)
 
-    def _remove(self, name: str) -> str:
-        exchange = self._exchanges.pop(name)
+    def _remove(self, name: str) -> None:
+        self._exchanges.remove(name)
         self._near.remove(name)
-        self._alike.remove(name)
-        self._running.pop(name, None)
-        if not name.startswith(LOG_PREFIX):
-            self._users -= Counter([exchange.user])
-        for known in exchange.all_ids:
-            if self._by_id.get(known) == name:
-                del self._by_id[known]
-        return name
+
+    def _place(self, name: str) -> None:
+        if exchange := self._exchanges.get(name):
+            self._near.move(name, self._section(exchange))
+
+    def _section(self, exchange: WireExchange) -> _Section:
+        of_log = exchange.id.startswith(LOG_PREFIX) and exchange.id not in self._taken
+        return exchange.client, None if of_log else self._taken.logs(exchange.id)
 
 
 def _decided(reading: Reading, top: Iterable[WireExchange]) -> bool:

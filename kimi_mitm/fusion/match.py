@@ -8,6 +8,7 @@ the time must fit. Equal figures are the best sign, then an equal session, clien
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -24,6 +25,7 @@ WINDOW: Final = timedelta(seconds=5)
 """How long after the end of an exchange its record may say that it was written; exactly so long fits."""
 _EARLY: Final = timedelta(seconds=0.25)  # the proxy sees an end a little after a client that reads ahead
 _EARLY_SECONDS: Final = timedelta(seconds=1)  # for clients whose clock shows whole seconds
+_APART: Final = 0.05  # seconds; two exchanges nearer to a record than this to each other are equally near
 
 LIBRARIES: Final = frozenset(
     {"unknown", "ai-sdk", "litellm", "langchain", "pydantic-ai", "google-genai", "ollama", "boto3"}
@@ -125,7 +127,7 @@ def log_exchange(reading: Reading) -> WireExchange:
 
 def fit(reading: Reading, exchange: WireExchange, window: timedelta = WINDOW) -> Fit | None:
     """How well a record fits an exchange that it shares no id with; None when it can't be its record."""
-    client = _client(reading, exchange)
+    client = clients_fit(reading.client, exchange.client)
     if client is None or _contradicts(reading, exchange):
         return None
     session, figures = _session(reading, exchange), _figures(reading, exchange)
@@ -192,6 +194,20 @@ def overlap(one: WireExchange, other: WireExchange) -> bool:
     )
 
 
+def clients_fit(written: str | None, seen: str) -> int | None:
+    """2: a record's client is the one on the wire; 1: it may be; None: it isn't."""
+    if written == seen:
+        return 2
+    return 1 if is_library(seen) else None
+
+
+def nearest(reading: Reading, exchanges: Iterable[WireExchange]) -> list[str]:
+    """The nearest in time of some exchanges, by id; behind it, those that time doesn't tell from it."""
+    first, *others = sorted(exchanges, key=lambda e: (distance(reading, e), e.id))
+    limit = distance(reading, first) + _APART
+    return [first.id, *(e.id for e in others if overlap(first, e) or distance(reading, e) <= limit)]
+
+
 def is_library(client: str) -> bool:
     """Whether a client's name on the wire only says what it was built with."""
     return client in LIBRARIES or client.endswith(_SDK_ENDS)
@@ -218,12 +234,6 @@ def _in_time(reading: Reading, exchange: WireExchange, window: timedelta, *, equ
         return True
     late = reading.at - exchange.ended_at
     return -early <= late and (late <= window or (equal and begun is not None))
-
-
-def _client(reading: Reading, exchange: WireExchange) -> int | None:
-    if reading.client == exchange.client:
-        return 2
-    return 1 if is_library(exchange.client) else None
 
 
 def _session(reading: Reading, exchange: WireExchange) -> int | None:
