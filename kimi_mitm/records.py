@@ -65,7 +65,7 @@ class Usage:
     cost_usd: Decimal | None = None
 
     def __bool__(self) -> bool:
-        return any(getattr(self, f.name) is not None for f in fields(self))
+        return self != NO_USAGE
 
 
 NO_USAGE = Usage()

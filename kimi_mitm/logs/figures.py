@@ -30,6 +30,8 @@ class Figures:
         """A whole number of tokens, 0 to `MOST`; None when there is none."""
         if value is None:
             return None
+        if type(value) is int and 0 <= value <= MOST:  # nearly every figure
+            return value
         if isinstance(value, float) and math.isfinite(value) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
@@ -107,6 +109,8 @@ class Figures:
         answered, thought = base.output_tokens, base.reasoning_tokens
         if answered is not None and thought and self.tokens(total) != entered + answered:
             answered += thought
+        if (entered, answered) == (base.input_tokens, base.output_tokens):
+            return base
         return replace(
             base,
             input_tokens=entered,

@@ -15,8 +15,12 @@ MAX_LINE: Final = 64 * 1024 * 1024
 """Longest line that is kept; pasted images make lines of several MB."""
 
 _decode = msgspec.json.Decoder().decode
-_EARLIEST: Final = 1_262_304_000.0  # 2010: no client is older, so a smaller number is no time
-_LATEST: Final = 4_102_444_800.0  # 2100
+_EARLIEST: Final = datetime(2010, 1, 1, tzinfo=UTC)  # no client is older: what is earlier is no time
+_LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
+_UNITS: Final = tuple(
+    (unit, _EARLIEST.timestamp() * unit, _LATEST.timestamp() * unit)
+    for unit in (1, 1_000, 1_000_000, 1_000_000_000)
+)
 
 
 def decode(data: bytes | str) -> dict[str, Any] | None:
@@ -44,8 +48,11 @@ def dig(doc: Any, *path: str) -> Any:
 
 def table(doc: Any, *path: str) -> dict[str, Any]:
     """As `dig`, for an object; an empty one where there is none."""
-    found = dig(doc, *path)
-    return found if isinstance(found, dict) else {}
+    for name in path:  # not by way of `dig`: with `text` it is called several times for every record
+        if not isinstance(doc, dict):
+            return {}
+        doc = doc.get(name)
+    return doc if isinstance(doc, dict) else {}
 
 
 def items(doc: Any, *path: str) -> list[Any]:
@@ -56,8 +63,11 @@ def items(doc: Any, *path: str) -> list[Any]:
 
 def text(doc: Any, *path: str) -> str | None:
     """As `dig`, for text that isn't empty."""
-    found = dig(doc, *path)
-    return found if isinstance(found, str) and found else None
+    for name in path:
+        if not isinstance(doc, dict):
+            return None
+        doc = doc.get(name)
+    return doc if isinstance(doc, str) and doc else None
 
 
 def iso_time(value: Any) -> datetime | None:
@@ -69,15 +79,15 @@ def iso_time(value: Any) -> datetime | None:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return moment if _EARLIEST <= moment.timestamp() <= _LATEST else None
+    return moment if _EARLIEST <= moment <= _LATEST else None
 
 
 def epoch_time(value: Any) -> datetime | None:
     """UTC time from seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by size."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    for unit in (1, 1_000, 1_000_000, 1_000_000_000):
-        if _EARLIEST * unit <= value <= _LATEST * unit:
+    for unit, earliest, latest in _UNITS:
+        if earliest <= value <= latest:
             return datetime.fromtimestamp(value / unit, UTC)
     return None
 
@@ -121,15 +131,14 @@ class Lines:
                 start = begin
                 continue
             cut = data.index(b"\n", start)
-            line = data[start:cut]
+            line, length, fits = data[start:cut], cut - start, True
             if self._length:
                 self._keep(line)
-                line = bytes(self._rest)
-            fits = self._length <= MAX_LINE
-            self.offset += (self._length or len(line)) + 1
+                line, length, fits = bytes(self._rest), self._length, self._length <= MAX_LINE
+                self._rest.clear()
+                self._length = 0
+            self.offset += length + 1
             self.number += 1
-            self._rest.clear()
-            self._length = 0
             start = cut + 1
             if fits:
                 yield from self._line(line.removesuffix(b"\r"), self.number)

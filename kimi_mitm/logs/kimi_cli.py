@@ -9,7 +9,7 @@ in their parent's file. The model is nowhere in it; `context.jsonl` only has the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -39,11 +39,13 @@ class WireReader:
     def state(self) -> State:
         return {"began": self._began.timestamp() if self._began else None}
 
-    def feed(self, line: bytes, number: int) -> Iterator[Reading]:
+    def feed(self, line: bytes, number: int) -> Iterable[Reading]:
         self._file.tally.seen += 1
         if b'"StatusUpdate"' not in line and b'"StepBegin"' not in line:
-            return
-        doc = decode(line) or {}
+            return ()
+        return self._event(decode(line) or {}, number)
+
+    def _event(self, doc: dict[str, Any], number: int) -> Iterator[Reading]:
         message, agent = table(doc, "message"), self._agent
         at = epoch_time(doc.get("timestamp"))
         if message.get("type") == "SubagentEvent":

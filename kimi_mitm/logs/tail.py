@@ -16,7 +16,8 @@ from typing import Any, BinaryIO, Final, Protocol
 import xxhash
 
 from kimi_mitm.logs import sqlite
-from kimi_mitm.logs.find import Found, read_file
+from kimi_mitm.logs.beside import Beside
+from kimi_mitm.logs.find import Found
 from kimi_mitm.logs.jsonl import MAX_LINE, Lines, table
 from kimi_mitm.logs.source import File, LogSource, OpenDatabase, OpenLines, ReadDocument, State, Tally
 from kimi_mitm.records import Reading
@@ -58,10 +59,7 @@ def tail(source: LogSource, path: str, state: State, tally: Tally, since: dateti
     return DatabaseTail(source, source.database, path, state, tally, since)
 
 
-def _file(source: LogSource, path: str, modified_ns: int, tally: Tally) -> File:
-    def beside(name: str) -> bytes | None:
-        return read_file(os.path.join(os.path.dirname(path), name))
-
+def _file(source: LogSource, path: str, modified_ns: int, tally: Tally, beside: Beside) -> File:
     modified = datetime.fromtimestamp(modified_ns / 1e9, UTC)
     return File(path=path, source=source.name, modified=modified, tally=tally, beside=beside)
 
@@ -79,6 +77,7 @@ class LineTail:
         self._skipped = state.get("skipped") is True
         self._open = open_reader
         self._path = path
+        self._beside = Beside(path)
         self._tally = tally
         self._lines: Lines | None = None
         self._saved = state
@@ -100,7 +99,7 @@ class LineTail:
 
     def skip(self, found: Found) -> None:
         """Takes the file as read up to its present size; the context is looked at, nothing is given."""
-        scratch = Lines(self._open(_file(self._source, self._path, found.modified, Tally()), {}), Tally())
+        scratch = Lines(self._open(self._file(found, Tally()), {}), Tally())
         with open(self._path, "rb") as file:
             end = _line_start(file, found.size)
             head = min(end, _CONTEXT)
@@ -112,16 +111,14 @@ class LineTail:
                 file.seek(begin)
                 _drain(scratch.feed(file.read(end - begin)))
             number = _count_lines(file, end)
-            reader = self._open(
-                _file(self._source, self._path, found.modified, self._tally), scratch.reader.state()
-            )
+            reader = self._open(self._file(found, self._tally), scratch.reader.state())
             self._lines = Lines(reader, self._tally, end, number)
             self._position = end
             self._skipped = end > 0
             self._mark = self._tip = _fingerprint(file, end)
 
     def advance(self, found: Found, limit: int) -> Iterator[Reading]:
-        with open(self._path, "rb") as file:
+        with open(self._path, "rb") as file, self._beside.once():
             lines = self._at_offset(file, found)
             file.seek(self._position)
             read = 0
@@ -139,6 +136,9 @@ class LineTail:
         if self._lines:
             yield from self._lines.finish()
 
+    def _file(self, found: Found, tally: Tally) -> File:
+        return _file(self._source, self._path, found.modified, tally, self._beside)
+
     def _at_offset(self, file: BinaryIO, found: Found) -> Lines:
         size = os.fstat(file.fileno()).st_size
         lines = self._lines
@@ -153,7 +153,7 @@ class LineTail:
                 state: State = lines.reader.state()
             else:
                 state = table(self._saved, "reader") if fits else {}
-            reader = self._open(_file(self._source, self._path, found.modified, self._tally), state)
+            reader = self._open(self._file(found, self._tally), state)
             lines = self._lines = Lines(reader, self._tally, offset, number)
             self._position = offset
         return lines
@@ -205,9 +205,8 @@ class DocumentTail:
             raise OSError(f"too large: {found.size} bytes")
         with open(self._path, "rb") as file:
             data = file.read()
-        yield from self._seen.new(
-            self._read(data, _file(self._source, self._path, found.modified, self._tally))
-        )
+        about = _file(self._source, self._path, found.modified, self._tally, Beside(self._path))
+        yield from self._seen.new(self._read(data, about))
 
 
 class DatabaseTail:
@@ -238,7 +237,8 @@ class DatabaseTail:
     def advance(self, found: Found, limit: int) -> Iterator[Reading]:
         def use(db: sqlite3.Connection) -> tuple[list[Reading], State, Tally]:
             tally = Tally()
-            reader = self._open(_file(self._source, self._path, found.modified, tally), self._state)
+            about = _file(self._source, self._path, found.modified, tally, Beside(self._path))
+            reader = self._open(about, self._state)
             return list(reader.read(db, self._since)), reader.state(), tally
 
         readings, state, tally = sqlite.read(self._path, use)
