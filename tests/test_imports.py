@@ -35,7 +35,17 @@ LAYERS = (
 
 PURE = {
     *("records", "recognise", "providers", "clients", "prices", "redact", "shapes", "answers", "verdict"),
-    *("fields", "headers", "render", "draft", "sieve", "exchange_id", "proxy.gate", "proxy.recent"),
+    *(
+        "fields",
+        "headers",
+        "render",
+        "draft",
+        "sieve",
+        "exchange_id",
+        "proxy.gate",
+        "proxy.recent",
+        "accuracy",
+    ),
     *("sessions", "fusion", "wire", "prompts", "tokens", "logs"),
 }
 """Modules and packages that have no loop, no clock, no mitmproxy, no database."""

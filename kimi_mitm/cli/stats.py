@@ -121,21 +121,5 @@ def _cells(totals: Totals) -> Iterable[str]:
 
 
 def _totals(totals: Totals) -> dict[str, Any]:
-    return {
-        "requests": totals.requests,
-        "errors": totals.failed,
-        "max_tokens": totals.max_tokens,
-        "mean_tokens": totals.mean_tokens,
-        "total_prompt_tokens": totals.total_prompt_tokens,
-        "total_completion_tokens": totals.total_completion_tokens,
-        "total_cached_tokens": totals.total_cached_tokens,
-        "total_reasoning_tokens": totals.total_reasoning_tokens,
-        "cost_usd": None if totals.cost_usd is None else money(totals.cost_usd),
-        "unpriced_requests": totals.unpriced_requests,
-        "estimate_accuracy": {
-            "requests": len(totals.errors),
-            "median_error": totals.median_error,
-            "p90_error": totals.p90_error,
-            "last_error": totals.last_error,
-        },
-    }
+    cost_usd = None if totals.cost_usd is None else money(totals.cost_usd)
+    return {**totals.shown(), "cost_usd": cost_usd}

@@ -53,7 +53,7 @@ class Door:
         self.address = (host, port)
         try:
             asyncio.get_running_loop().add_reader(self._socket, self._knocked)
-        except NotImplementedError:
+        except NotImplementedError:  # Windows' loop watches no sockets
             await self._answer()
 
     async def close(self) -> None:

@@ -28,7 +28,7 @@ from kimi_mitm.control.models import (
 )
 from kimi_mitm.control.models import Session as SessionView
 from kimi_mitm.control.service import Caller, ControlError, Metrics
-from kimi_mitm.engine.service_views import log_source, session_view, totals_of
+from kimi_mitm.engine.service_views import log_source, session_view
 from kimi_mitm.events import Subscription
 from kimi_mitm.fusion import rules as fusion
 from kimi_mitm.fusion import settling
@@ -204,9 +204,9 @@ class EngineService:
         async for rows in exchange_rows.figures(self._db, wanted):
             tally.add(rows)
         return Stats(
-            **totals_of(tally.all),
-            by_provider=[ProviderTotals(provider=p, **totals_of(t)) for p, t in tally.by_provider()],
-            by_model=[ModelTotals(provider=p, model=m, **totals_of(t)) for (p, m), t in tally.by_model()],
+            **tally.all.shown(),
+            by_provider=[ProviderTotals(provider=p, **t.shown()) for p, t in tally.by_provider()],
+            by_model=[ModelTotals(provider=p, model=m, **t.shown()) for (p, m), t in tally.by_model()],
         )
 
     async def fusion(self, session_id: str | None) -> Fusion | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kimi_mitm.control.models import Accuracy, ContextLevel, LogSource, SessionFigures, SessionStatus
 from kimi_mitm.control.models import Session as SessionView
 from kimi_mitm.sessions.record import Session
-from kimi_mitm.store.totals import Totals
 
 if TYPE_CHECKING:
     from kimi_mitm.logs.follow import SourceHealth
@@ -71,25 +70,3 @@ def log_source(health: SourceHealth) -> LogSource:
         records=health.understood,
         not_understood=health.seen - health.understood,
     )
-
-
-def totals_of(totals: Totals) -> dict[str, Any]:
-    """The fields of `figures.Totals`."""
-    return {
-        "requests": totals.requests,
-        "errors": totals.failed,
-        "max_tokens": totals.max_tokens,
-        "mean_tokens": totals.mean_tokens,
-        "total_prompt_tokens": totals.total_prompt_tokens,
-        "total_completion_tokens": totals.total_completion_tokens,
-        "total_cached_tokens": totals.total_cached_tokens,
-        "total_reasoning_tokens": totals.total_reasoning_tokens,
-        "cost_usd": totals.cost_usd,
-        "unpriced_requests": totals.unpriced_requests,
-        "estimate_accuracy": Accuracy(
-            requests=len(totals.errors),
-            median_error=totals.median_error,
-            p90_error=totals.p90_error,
-            last_error=totals.last_error,
-        ),
-    }

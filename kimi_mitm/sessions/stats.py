@@ -8,11 +8,11 @@ how many exchanges it rests on.
 from __future__ import annotations
 
 import enum
-import statistics
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from kimi_mitm import accuracy
 from kimi_mitm.records import Exchange, Source
 from kimi_mitm.sessions.names import tidy
 
@@ -79,12 +79,12 @@ class SessionStats:
 
     @property
     def median_error(self) -> float | None:
-        return statistics.median(self.errors) if self.errors else None
+        return accuracy.median(self.errors)
 
     @property
     def p90_error(self) -> float | None:
-        """The smallest error that at least 90 % of the last ones do not exceed."""
-        return sorted(self.errors)[-(len(self.errors) // 10) - 1] if self.errors else None
+        """Of the last errors."""
+        return accuracy.p90(self.errors)
 
     @property
     def last_error(self) -> float | None:

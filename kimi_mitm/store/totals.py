@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from kimi_mitm import accuracy
 
 
 class Figures(NamedTuple):
@@ -71,18 +71,36 @@ class Totals:
 
     @property
     def median_error(self) -> float | None:
-        return statistics.median(self.errors) if self.errors else None
+        return accuracy.median(self.errors)
 
     @property
     def p90_error(self) -> float | None:
-        """The smallest error that at least 90 % of them do not exceed."""
-        if not self.errors:
-            return None
-        return sorted(self.errors)[math.ceil(0.9 * len(self.errors)) - 1]
+        return accuracy.p90(self.errors)
 
     @property
     def last_error(self) -> float | None:
         return self.errors[-1] if self.errors else None
+
+    def shown(self) -> dict[str, Any]:
+        """The sums by the names under which people get them."""
+        return {
+            "requests": self.requests,
+            "errors": self.failed,
+            "max_tokens": self.max_tokens,
+            "mean_tokens": self.mean_tokens,
+            "total_prompt_tokens": self.total_prompt_tokens,
+            "total_completion_tokens": self.total_completion_tokens,
+            "total_cached_tokens": self.total_cached_tokens,
+            "total_reasoning_tokens": self.total_reasoning_tokens,
+            "cost_usd": self.cost_usd,
+            "unpriced_requests": self.unpriced_requests,
+            "estimate_accuracy": {
+                "requests": len(self.errors),
+                "median_error": self.median_error,
+                "p90_error": self.p90_error,
+                "last_error": self.last_error,
+            },
+        }
 
 
 class Tally:
