@@ -4,7 +4,7 @@
 
 Per family: the number of rows, and the median and 90th percentile of the absolute percentage error, by how
 many answers of the same model (at the same place, in the same wire format) came before. Beside it the same
-for the plain count (`o200k`), and for a plain count corrected by a moving average of the ratio (`ewma`).
+for the plain count (`plain`), and for a plain count corrected by a moving average of the ratio (`ewma`).
 
 The shipped priors were fitted on rows. `--by-source` judges without that advantage: each source's rows are
 predicted with priors that were fitted on the other sources only (a quarter of a minute a source).
@@ -34,7 +34,7 @@ BUCKETS: tuple[tuple[str, Callable[[int], bool]], ...] = (
     (">=10", lambda n: n >= 10),
     ("all", lambda n: True),
 )
-METHODS = ("ours", "o200k", "ewma")
+METHODS = ("ours", "plain", "ewma")
 _EWMA = 0.3
 
 
@@ -68,7 +68,7 @@ def judge(rows: Iterable[Row], estimator: Estimator) -> tuple[dict[tuple[str, st
         plain = estimated.estimate.tiktoken_input_tokens
         figures = {
             "ours": estimated.estimate.input_tokens,
-            "o200k": plain,
+            "plain": plain,
             "ewma": plain * ratios.get(key, 1.0),
         }
         for method, figure in figures.items():
@@ -94,7 +94,7 @@ def percentile(values: list[float], share: float) -> float:
 
 def report(errors: dict[tuple[str, str, str], list[float]]) -> None:
     """Prints the tables: n, median / p90 of the absolute percentage error, share of exact hits."""
-    tables = sorted({table for table, _, _ in errors}, key=lambda t: -len(errors[t, "ours", "all"]))
+    tables = sorted({table for table, _, _ in errors}, key=lambda t: (-len(errors[t, "ours", "all"]), t))
     for table in tables:
         hits = [error == 0 for error in errors[table, "ours", "all"]]
         print(f"\n{table}: {len(hits)} rows, {100 * sum(hits) / len(hits):.0f} % exact")

@@ -41,6 +41,8 @@ GENERAL: dict[str, tuple[float, float]] = {
     "old_thought": (0.1, 0.3), "old_opaque": (0, 0.15), "n_old_thought": (0, 6),
     "call_opaque": (0.8, 0.4), "streamed_opaque": (1, 0.3), "old_call_opaque": (0.2, 0.3),
     "streamed_old_opaque": (0.1, 0.3), "lone_page": (0, 25),
+    "n_optional": (0, 4), "n_nested": (0, 10), "n_keys": (0, 3), "any_documents": (0, 250),
+    "json_tools": (1, 0.3), "n_described": (0, 4), "n_answers": (0, 8),
 }  # fmt: skip
 LOOSE = {name: Normal(*values) for name, values in GENERAL.items()}
 # Constants that providers add are anybody's guess until there are rows.
@@ -50,8 +52,9 @@ FITTED = {name: Normal(normal.mean, WIDE.get(name, normal.sd)) for name, normal 
 SPREAD = 0.35
 # The same for what is known of a format, and at most so many tokens.
 KNOWN, KNOWN_MOST = 0.2, 5.0
-# The same before any row for what a published chat template tells.
-TEMPLATE = 0.5
+# The same before any row for what a published chat template tells, and at least this share of it: tokens
+# of another vocabulary.
+TEMPLATE, TEMPLATE_LEAST = 0.5, 0.05
 REPEATS = 3
 UNKNOWN = "other"
 
@@ -65,6 +68,11 @@ def family_prior(name: str) -> str:
 def known_spread(name: str) -> float:
     """How far one model may differ from what is known."""
     return float(f"{min(KNOWN * LOOSE[name].sd, KNOWN_MOST):.2g}")
+
+
+def template_spread(name: str, value: float) -> float:
+    """How far a group may differ from its published template."""
+    return max(TEMPLATE * LOOSE[name].sd, TEMPLATE_LEAST * abs(value))
 
 
 def fitted(rows: list[regression.Row], prior: dict[str, Normal], exact: bool) -> dict[str, Normal]:
@@ -134,7 +142,7 @@ def fit_all(by_group: dict[str, list[regression.Row]]) -> dict[str, dict[str, li
             else wide
             for name, wide in FITTED.items()
         }
-        start |= {name: Normal(value, TEMPLATE * LOOSE[name].sd) for name, value in group.template.items()}
+        start |= {name: Normal(value, template_spread(name, value)) for name, value in group.template.items()}
         start |= {name: Normal(value, known_spread(name)) for name, value in group.known.items()}
         posterior = fitted(own, start, group.exact) if own else {}
         shipped = {}

@@ -20,7 +20,10 @@ def _read(key: str, doc: Any) -> Iterator[tuple[str, list[Part]]]:
         if parts := schema(doc):
             yield "schema", parts
     elif key == "documents":
-        yield "user", [Part(kind=PartKind.TEXT, text=compact(item)) for item in as_list(doc)]
+        yield (
+            "user",
+            [Part(kind=PartKind.TEXT, text=compact(item), detail="document") for item in as_list(doc)],
+        )
     elif isinstance(doc, dict):
         yield role_of(doc.get("role")), list(_message(doc))
     else:
@@ -34,10 +37,7 @@ def as_list(doc: Any) -> list[Any]:
 def _message(doc: dict[str, Any]) -> Iterator[Part]:
     role = role_of(doc.get("role"))
     kind = PartKind.TOOL_RESULT if role == "tool" else PartKind.TEXT
-    for key in ("reasoning_content", "reasoning", "thinking"):
-        if isinstance(text := doc.get(key), str) and text:
-            yield Part(kind=PartKind.REASONING, text=text)
-            break
+    yield from _reasoning(doc)
     name = name_in(doc)
     for part in content(doc.get("content"), kind):
         yield Part(kind=kind, text=part.text, name=name) if name and part.kind is kind else part
@@ -48,6 +48,20 @@ def _message(doc: dict[str, Any]) -> Iterator[Part]:
         yield from _call(call)
     if isinstance(call := doc.get("function_call"), dict):
         yield from _call({"function": call})
+
+
+def _reasoning(doc: dict[str, Any]) -> Iterator[Part]:
+    """Reasoning that is replayed: OpenRouter's blocks (`reasoning_details`), or one text."""
+    details = doc.get("reasoning_details")
+    if isinstance(details, list) and details:
+        for detail in details:
+            if isinstance(detail, dict):
+                yield from content({**detail, "type": "reasoning"})
+        return
+    for key in ("reasoning_content", "reasoning", "thinking"):
+        if isinstance(text := doc.get(key), str) and text:
+            yield Part(kind=PartKind.REASONING, text=text)
+            return
 
 
 def _call(call: Any) -> Iterator[Part]:

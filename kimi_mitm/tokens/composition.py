@@ -10,8 +10,9 @@ from kimi_mitm.tokens.features import PARTS
 _OWNERS: Mapping[str, tuple[str, ...]] = {
     "system": ("any_system", "n_system"),
     "tools": (
-        "tools", "tool_words", "n_tools", "n_fields", "any_tools", "tools_and_system", "required", "forced",
-        "no_tools", "dropped_tools", "no_parallel", "empty_tools",
+        "tools", "tool_words", "json_tools", "n_tools", "n_fields", "n_optional", "n_nested", "n_described",
+        "n_answers", "any_tools", "tools_and_system", "required", "forced", "no_tools", "dropped_tools",
+        "no_parallel", "empty_tools",
     ),
     "user": ("n_user", "names"),
     "assistant": (
@@ -19,11 +20,11 @@ _OWNERS: Mapping[str, tuple[str, ...]] = {
         "old_thought", "old_opaque", "n_old_thought", "call_opaque",
         "streamed_opaque", "old_call_opaque", "streamed_old_opaque",
     ),
-    "tool_results": ("result", "n_result"),
+    "tool_results": ("result", "n_result", "n_keys"),
     "media": ("image", "n_image", "pages", "n_pages", "lone_page", "n_file", "audio", "video"),
     "other": (
         "const", "schema", "schema_words", "n_schema_fields", "any_schema", "json_mode", "thinking",
-        "adaptive", "no_thinking", "any_cited", "n_cited",
+        "adaptive", "no_thinking", "any_cited", "n_cited", "any_documents",
     ),
 }  # fmt: skip
 _OWNER = {name: part for part, names in _OWNERS.items() for name in names}

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from kimi_mitm.records import Answer, Composition, Estimate, EstimateKind, Usage
 from kimi_mitm.tokens import learner, tokenizer
-from kimi_mitm.tokens.bounds import anchored, bounds
+from kimi_mitm.tokens.bounds import bounds
 from kimi_mitm.tokens.composition import compose
-from kimi_mitm.tokens.features import INDEX, Medium
+from kimi_mitm.tokens.features import INDEX
 from kimi_mitm.tokens.groups import Group, group_of
 from kimi_mitm.tokens.models import Models, Weighing
+from kimi_mitm.tokens.prediction import bounded, outgrown, predicted
 from kimi_mitm.tokens.reading import Cache, Call, Observed, Reader
 from kimi_mitm.tokens.regression import Row, dot
 from kimi_mitm.tokens.turns import (
-    Anchor,
     Anchors,
     Conversations,
     Exchanged,
@@ -25,11 +25,13 @@ from kimi_mitm.tokens.turns import (
     with_reasoning,
 )
 
-_ANCHOR = 0.95
 _MEDIA_MOST = 100_000
 _MISJUDGED = 50
 _CONTEXTS = 1024
-_PLAIN = ("text", "names", "call", "result", "tools", "schema", "thought", "image", "pages", "audio", "video")
+_PLAIN = (
+    "text", "names", "call", "result", "tools", "json_tools", "schema", "thought", "image", "pages", "audio",
+    "video",
+)  # fmt: skip
 _TEXT_ONLY = frozenset(
     ("text", "names", "const", "n_user", "n_system", "n_assistant", "any_system", "empty_tools",
      "digits", "wide", "blanks", "marks", "capitals", "old_thought", "old_opaque", "n_old_thought",
@@ -94,14 +96,16 @@ class Estimator:
         weighing = self._models.weighing(observed.group, call)
         x = observed.regressors()
         anchor = self._anchors.find(weighing.key, observed)
+        if anchor is not None and outgrown(weighing, anchor):
+            anchor = None
         if anchor is not None and any(signed(observed)):
             x = with_reasoning(x, signed(observed), anchor)
-        tokens = _predicted(weighing, x, observed.counted.media)
+        tokens = predicted(weighing, x, observed.counted.media)
         static = round(dot(weighing.known, x)) if observed.group.exact and x.keys() <= _TEXT_ONLY else None
         if static is not None and weighing.model.exact_holds:
             tokens = float(static)
         else:
-            tokens = _bounded(weighing, x, tokens, anchor)
+            tokens = bounded(weighing, x, tokens, anchor)
         context = self._contexts.get(call.previous_response_id) if call.previous_response_id else None
         if context is not None:
             tokens += context - self._head_tokens(weighing, observed)
@@ -190,7 +194,8 @@ class Estimator:
         self._learn_media(weighing, observed, estimated.x, tokens)
         error = abs(estimated.estimate.input_tokens - tokens) / tokens
         weighing.model.remember_error(error, None if estimated.static is None else estimated.static != tokens)
-        self._anchors.keep(weighing.key, observed, estimated.x, tokens, reported.reasoning_tokens or 0)
+        reasoning, seen = reported.reasoning_tokens or 0, weighing.model.seen
+        self._anchors.keep(weighing.key, observed, estimated.x, tokens, reasoning, seen)
         row = Row(estimated.x, float(tokens))
         return self._models.learn(observed.group, call, row, estimated.estimate.input_tokens)
 
@@ -240,26 +245,6 @@ class Estimator:
 
     def _group(self, call: Call) -> Group:
         return group_of(call.family, call.model or "", call.wire_format, call.place, "openai_chat")
-
-
-def _predicted(weighing: Weighing, x: Mapping[str, float], media: tuple[Medium, ...]) -> float:
-    """What the weights say, with what each known picture or document turned out to cost."""
-    tokens = dot(weighing.weights, x)
-    for medium in media:
-        if (known := weighing.model.media.get(medium.digest)) is not None:
-            tokens += known - dot(weighing.weights, dict(medium.costs))
-    return tokens
-
-
-def _bounded(weighing: Weighing, x: Mapping[str, float], tokens: float, anchor: Anchor | None) -> float:
-    """The prediction, put right by what an earlier prompt turned out to have, if it can be true at all;
-    else what the family's weights say, as far as that can."""
-    limits, family = bounds(x), dot(weighing.known, x)
-    if anchor is not None:
-        limits = anchored(x, anchor.x, anchor.tokens)
-        tokens += _ANCHOR * (anchor.tokens - _predicted(weighing, anchor.x, anchor.media))
-        family += anchor.tokens - dot(weighing.known, anchor.x)
-    return tokens if limits.hold(tokens) else limits.nearest(family)
 
 
 def _plain(observed: Observed) -> int:

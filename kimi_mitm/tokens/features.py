@@ -7,17 +7,11 @@ vector is the sum. What isn't additive (is there a system prompt at all?) is der
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import add
 from typing import NamedTuple
 
-from kimi_mitm.prompts.shape import decode
-from kimi_mitm.prompts.texts import compact
-from kimi_mitm.records import Message, Part, PartKind
-from kimi_mitm.tokens import media, tokenizer, typescript
-from kimi_mitm.tokens.definitions import compacted, fields_of, words_of
+from kimi_mitm.tokens import tokenizer
 
 COUNTS = (
     "text", "call", "result", "tools", "tool_words", "n_tools", "n_fields", "schema", "schema_words",
@@ -25,7 +19,8 @@ COUNTS = (
     "digits", "wide", "blanks", "marks", "capitals", "names",
     "image", "n_image", "pages", "n_pages", "n_file", "audio", "video",
     "thought", "opaque", "n_thought", "old_thought", "old_opaque", "n_old_thought", "call_opaque",
-    "old_call_opaque", "n_cited", "n_cut",
+    "old_call_opaque", "n_cited", "n_cut", "n_optional", "n_nested", "n_keys",
+    "n_documents", "n_signed", "json_tools", "n_described", "n_answers",
 )  # fmt: skip
 INDEX = {name: place for place, name in enumerate(COUNTS)}
 _N_USER, _N_RESULT = INDEX["n_user"], INDEX["n_result"]
@@ -45,22 +40,14 @@ Vector = tuple[float, ...]
 ZERO: Vector = (0.0,) * len(COUNTS)
 NO_PARTS: Vector = (0.0,) * len(PARTS)
 
-_MEDIA = frozenset({PartKind.IMAGE, PartKind.AUDIO, PartKind.VIDEO, PartKind.FILE})
-# o200k and cl100k take three digits for a token; many others take one. What such a one counts more.
-_NUMBERS = re.compile(rb"[0-9]{2,}")
-_CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_MARKS = bytes(set(range(33, 127)) - set(b"0123456789") - set(range(65, 91)) - set(range(97, 123)))
-_CONTINUED = bytes(range(0x80, 0xC0))
-_WIDE = bytes(range(0xC0, 0x100))
-_SECTION = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool_results"}
-
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a model reads: its encoding, whether tools reach it as TypeScript, its media rates."""
+    """How a model reads: its encoding, how functions reach it (as `json`, as a `typescript` namespace, or as
+    their `words` alone), its media rates."""
 
     encoding: str = tokenizer.O200K
-    typescript: bool = False
+    functions: str = "json"
     media: str = ""
 
 
@@ -77,167 +64,6 @@ class Counted(NamedTuple):
     counts: Vector
     parts: Vector
     media: tuple[Medium, ...] = ()
-
-
-class Tally:
-    """Adds up the counts of one slice's messages. `budget` is how many characters may be tokenized; what
-    goes beyond is counted at four bytes a token and in `n_cut`."""
-
-    def __init__(self, dialect: Dialect, budget: int) -> None:
-        self.dialect = dialect
-        self.budget = budget
-        self.counts = [0.0] * len(COUNTS)
-        self.parts = [0.0] * len(PARTS)
-        self.media: list[Medium] = []
-
-    def counted(self) -> Counted:
-        """What was added up so far."""
-        return Counted(tuple(self.counts), tuple(self.parts), tuple(self.media))
-
-    def add(self, messages: Iterable[Message]) -> None:
-        """Counts messages in order."""
-        for message in messages:
-            if message.role == "tools":
-                self._tools(message.parts)
-            elif message.role == "schema":
-                self._schema(message.parts)
-            else:
-                self._message(message)
-
-    def _tokens(self, text: str) -> float:
-        if not text:
-            return 0.0
-        self.budget -= len(text)
-        if self.budget < 0:
-            self.counts[INDEX["n_cut"]] += 1
-            return len(text.encode("utf-8", "replace")) / 4
-        return float(tokenizer.count(text, self.dialect.encoding))
-
-    def _count(self, name: str, amount: float = 1.0) -> None:
-        self.counts[INDEX[name]] += amount
-
-    def _part(self, name: str, amount: float) -> None:
-        self.parts[PART_INDEX[name]] += amount
-
-    def _characters(self, text: str) -> None:
-        data = text.encode("utf-8", "replace")
-        size = len(data)
-        self._count("digits", sum(len(run) - (len(run) + 2) // 3 for run in _NUMBERS.findall(data)))
-        self._count("capitals", size - len(data.translate(None, _CAPITALS)))
-        self._count("marks", size - len(data.translate(None, _MARKS)))
-        self._count("blanks", data.count(b"\n") + data.count(b"  "))
-        if not text.isascii():
-            self._count("wide", size - len(data.translate(None, _WIDE)))
-
-    def _message(self, message: Message) -> None:
-        section = _SECTION.get(message.role, "user")
-        calls = spoken = shown = 0
-        answers = any(part.kind is PartKind.TOOL_RESULT for part in message.parts)
-        for group in _grouped(message.parts):
-            kind = group[0].kind
-            self._count("n_cited", sum(part.detail == "citations" for part in group))
-            if kind in (PartKind.TEXT, PartKind.MEMORY, PartKind.OTHER):
-                spoken += self._spoken(group, section, message.role)
-            elif kind is PartKind.TOOL_CALL:
-                calls += 1
-                self._call(group[0])
-            elif kind is PartKind.TOOL_RESULT:
-                self._result(group[0])
-            elif kind is PartKind.REASONING:
-                self._thought(group[0])
-            else:
-                self._medium(group[0])
-                shown += message.role == "user"
-        if calls > 1:
-            self._count("n_parallel", calls - 1)
-        if spoken or (shown and not answers) or not message.parts:
-            name = f"n_{message.role}" if message.role in _SECTION and message.role != "tool" else "n_user"
-            self._count(name)
-
-    def _spoken(self, group: list[Part], section: str, role: str) -> int:
-        text = "".join(part.text for part in group)
-        if group[0].name == "token_ids":
-            tokens = float(sum(part.size or 0 for part in group))
-        else:
-            tokens = self._tokens(text)
-            self._characters(text)
-            if group[0].name and group[0].name != role:
-                self._count("names", 1 + self._tokens(group[0].name))
-            elif group[0].name:
-                self._count("names", 1)
-        self._count("text", tokens)
-        for part in group:
-            share = tokens * len(part.text) / len(text) if text else tokens / len(group)
-            self._part("memory" if part.kind is PartKind.MEMORY else section, share)
-        return bool(text) or role == "user"
-
-    def _call(self, part: Part) -> None:
-        text = compacted(part.text)
-        name = self._tokens(part.name or "")
-        # OpenAI's models see the name again where the result stands.
-        tokens = self._tokens(text) + name * (2 if self.dialect.typescript else 1)
-        self._characters(text)
-        self._count("call", tokens)
-        self._count("n_call")
-
-    def _result(self, part: Part) -> None:
-        tokens = self._tokens(part.text)
-        self._characters(part.text)
-        self._count("result", tokens)
-        self._count("n_result")
-
-    def _thought(self, part: Part) -> None:
-        if (
-            part.name == "functionCall"
-        ):  # Google signs calls, and counts these signatures by rules of their own
-            self._count("call_opaque", (part.size or 0) / 6)
-            return
-        tokens = self._tokens(part.text)
-        self._count("thought", tokens)
-        self._count("opaque", (part.size or 0) / 6)
-        self._count("n_thought")
-
-    def _medium(self, part: Part) -> None:
-        tokens = media.cost(part, media.rates_of(self.dialect.media))
-        costs: tuple[tuple[str, float], ...]
-        if part.kind is PartKind.IMAGE:
-            costs = (("image", tokens), ("n_image", 1.0))
-        elif part.kind in (PartKind.AUDIO, PartKind.VIDEO):
-            costs = ((part.kind.value, tokens),)
-        elif part.text:
-            self._characters(part.text)
-            costs = (("text", self._tokens(part.text)), ("n_file", 1.0))
-        elif part.pages:
-            costs = (("pages", tokens), ("n_pages", float(part.pages)))
-        else:
-            costs = (("n_file", 1.0),)
-        for name, amount in costs:
-            self._count(name, amount)
-        if part.digest and not part.text:
-            self.media.append(Medium(part.digest, costs))
-
-    def _tools(self, parts: tuple[Part, ...]) -> None:
-        docs = [decode(part.text.encode("utf-8", "replace")) for part in parts]
-        whole = (
-            typescript.namespace(docs) if self.dialect.typescript else "".join(part.text for part in parts)
-        )
-        tokens = self._tokens(whole) if parts else 0.0
-        words = [word for doc in docs for word in words_of(doc)]
-        self._count("tools", tokens)
-        self._count("tool_words", self._tokens("\n".join(words)))
-        self._characters(" ".join(words))
-        self._count("n_tools", len(parts))
-        self._count("n_fields", sum(fields_of(doc) for doc in docs))
-
-    def _schema(self, parts: tuple[Part, ...]) -> None:
-        for part in parts:
-            doc = decode(part.text.encode("utf-8", "replace"))
-            openai = self.dialect.typescript
-            text = compact(typescript.reduced_schema(doc)) if openai else part.text
-            tokens = self._tokens(text) + self._tokens(part.name or "")
-            self._count("schema", tokens)
-            self._count("schema_words", self._tokens("\n".join(words_of(doc))))
-            self._count("n_schema_fields", fields_of(doc))
 
 
 def together(total: Counted, slice_: Counted) -> Counted:
@@ -259,18 +85,3 @@ def merged(total: Vector, slice_: Vector) -> Vector:
             counts[new] = 0.0
         total = tuple(counts)
     return tuple(map(add, total, slice_))
-
-
-def _grouped(parts: tuple[Part, ...]) -> Iterator[list[Part]]:
-    """Texts that stand side by side are one text for the tokenizer."""
-    texts: list[Part] = []
-    for part in parts:
-        if part.kind in (PartKind.TEXT, PartKind.MEMORY, PartKind.OTHER):
-            texts.append(part)
-            continue
-        if texts:
-            yield texts
-            texts = []
-        yield [part]
-    if texts:
-        yield texts

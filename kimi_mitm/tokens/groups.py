@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
+from typing import Any
 
 import msgspec
 
@@ -27,6 +28,13 @@ EXACT = {
     **dict.fromkeys(("thinking", "no_thinking", "adaptive", "dropped_tools", "no_tools", "json_mode"), 0.0),
 }
 
+# Where functions count as their words, these and all other texts count as their tokens.
+WORDS = {
+    **dict.fromkeys(("text", "call", "result", "tools", "json_tools"), 1.0),
+    **dict.fromkeys(("digits", "wide", "blanks", "marks", "capitals", "any_system", "any_call"), 0.0),
+    **dict.fromkeys(("n_parallel", "any_tools", "tools_and_system", "json_mode"), 0.0),
+}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
@@ -39,7 +47,7 @@ class Group:
     place: re.Pattern[str]
     shape: str | None = None
     encoding: str = tokenizer.O200K
-    typescript: bool = False
+    functions: str = "json"
     exact: bool = False
     none_drops_tools: bool = False
     prior: Mapping[str, Normal] = field(default_factory=dict)
@@ -64,7 +72,16 @@ def groups() -> tuple[Group, ...]:
     package = resources.files(__package__)
     rows = tomllib.loads(package.joinpath("groups.toml").read_text(encoding="utf-8"))["group"]
     fitted = msgspec.json.decode(read_priors(), type=_Priors)
-    return tuple(_group(row, fitted) for row in rows)
+    whole: dict[object, dict[str, Any]] = {None: {}}
+    for row in rows:
+        whole[row["name"]] = _like(whole[row.get("like")], row)
+    return tuple(_group(row, fitted) for name, row in whole.items() if name)
+
+
+def _like(other: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with what it has from an earlier one; its own weights stand in the place of the other's."""
+    weights = {key: {**other.get(key, {}), **row.get(key, {})} for key in ("known", "template")}
+    return {**other, **row, **weights}
 
 
 def _group(row: dict[str, object], fitted: _Priors) -> Group:
@@ -78,7 +95,7 @@ def _group(row: dict[str, object], fitted: _Priors) -> Group:
         place=re.compile(str(row.get("place", ""))),
         shape=str(row["shape"]) if "shape" in row else None,
         encoding=str(row.get("encoding", tokenizer.O200K)),
-        typescript=bool(row.get("typescript")),
+        functions=str(row.get("functions", "json")),
         exact=bool(row.get("exact")),
         none_drops_tools=bool(row.get("none_drops_tools")),
         prior={key: Normal(mean, sd) for key, (mean, sd) in merged.items()},
@@ -90,6 +107,8 @@ def _group(row: dict[str, object], fitted: _Priors) -> Group:
 
 def _known(row: dict[str, object]) -> dict[str, float]:
     known = _weights(row, "known")
+    if row.get("functions") == "words":
+        return {**WORDS, **known}
     return {**EXACT, **known} if row.get("exact") else known
 
 
@@ -113,4 +132,4 @@ def group_of(family: str, model: str, wire_format: str, place: str, shape: str) 
 @lru_cache(maxsize=1024)
 def dialect_of(group: Group, model: str) -> Dialect:
     """How the group's models read a prompt."""
-    return Dialect(group.encoding, group.typescript, bare_name(model))
+    return Dialect(group.encoding, group.functions, bare_name(model))

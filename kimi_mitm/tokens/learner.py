@@ -11,10 +11,11 @@ from math import isfinite
 
 import msgspec
 
+from kimi_mitm import accuracy
 from kimi_mitm.tokens import regression
 from kimi_mitm.tokens.regression import Normal, Row
 
-VERSION = 1
+VERSION = 2
 WINDOW = 80
 _ERRORS = 40
 _MEDIA = 64
@@ -25,6 +26,8 @@ _CALM = 1.0
 _REFIT = 8
 # So many answers in a row that the weights can't explain are a change of the provider's.
 _CHANGED = 3
+# After so many answers, of which the latest so many were foretold, an older figure may be known for a slip.
+_SINCE, _LATEST = 5, 3
 _FORGETFUL = 0.6
 
 
@@ -144,10 +147,13 @@ class Learned:
     @property
     def p90_error(self) -> float | None:
         """The 90th percentile of the recent relative errors; None before there are three."""
-        if len(self.errors) < 3:
-            return None
-        ranked = sorted(self.errors)
-        return ranked[min(len(ranked) - 1, int(0.9 * len(ranked)))]
+        return accuracy.p90(self.errors) if len(self.errors) >= 3 else None
+
+    def foretold_since(self, seen: int) -> bool:
+        """Whether enough answers came after one that `seen` others went before, and the latest were as
+        estimated, within a seventh."""
+        latest = sorted(self.errors[-_LATEST:])
+        return self.seen - seen > _SINCE and len(latest) == _LATEST and latest[_LATEST // 2] < 0.15
 
     @property
     def exact_holds(self) -> bool:

@@ -17,10 +17,11 @@ import xxhash
 
 from kimi_mitm.prompts import shape_of
 from kimi_mitm.prompts.shape import Shape, Slice, plain_bytes
-from kimi_mitm.tokens.features import NO_PARTS, ZERO, Counted, Dialect, Tally, together
+from kimi_mitm.tokens.features import NO_PARTS, ZERO, Counted, Dialect, together
 from kimi_mitm.tokens.groups import Group, dialect_of, group_of
 from kimi_mitm.tokens.regressors import regressors, settings_of
 from kimi_mitm.tokens.resume import Start, Starts
+from kimi_mitm.tokens.tally import Tally
 
 NOTHING = Counted(ZERO, NO_PARTS)
 _KEPT_TAIL = 8

@@ -8,9 +8,10 @@ from typing import Any
 from kimi_mitm.prompts.shape import Slice, decode
 from kimi_mitm.tokens.features import COUNTS, INDEX, Vector
 
-_ADDITIVE = tuple(name for name in COUNTS if name not in ("n_cut", "n_system"))
-_N_TOOLS, _N_SYSTEM, _SCHEMA, _N_CALL, _N_CITED, _N_PAGES, _N_IMAGE = (
-    INDEX[name] for name in ("n_tools", "n_system", "schema", "n_call", "n_cited", "n_pages", "n_image")
+_ADDITIVE = tuple(name for name in COUNTS if name not in ("n_cut", "n_system", "n_documents", "n_signed"))
+_N_TOOLS, _N_SYSTEM, _SCHEMA, _N_CALL = (INDEX[name] for name in ("n_tools", "n_system", "schema", "n_call"))
+_N_CITED, _N_DOCUMENTS, _N_PAGES, _N_IMAGE = (
+    INDEX[name] for name in ("n_cited", "n_documents", "n_pages", "n_image")
 )
 _TOOL_PLACES = frozenset(INDEX[name] for name in ("tools", "tool_words", "n_tools", "n_fields"))
 _PLACES = tuple((name, INDEX[name]) for name in _ADDITIVE)
@@ -47,6 +48,8 @@ def regressors(counts: Vector, settings: frozenset[str], none_drops_tools: bool 
         found["streamed_old_opaque"] = found.pop("old_call_opaque")
     if counts[_N_PAGES] == 1 and not counts[_N_IMAGE]:
         found["lone_page"] = 1.0
+    if counts[_N_DOCUMENTS]:
+        found["any_documents"] = 1.0
     if counts[_N_CITED]:
         found["any_cited"] = 1.0
     for name in ("thinking", "adaptive", "no_thinking", "json_mode"):

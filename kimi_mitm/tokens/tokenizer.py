@@ -1,4 +1,4 @@
-"""Counts tokens with OpenAI's o200k and cl100k encodings, from ranks that are part of this package.
+"""Counts tokens in OpenAI's encodings o200k and cl100k and in Gemma's, with ranks that are in this package.
 
 Nothing is downloaded: tiktoken gets its ranks from `ranks/*.merges.xz` (see `ranks/README.md`), whose hash
 is checked. Counting is safe for hostile text: it is cut into pieces (see `_PIECE`), and tiktoken's panic is
@@ -16,8 +16,11 @@ from importlib import import_module, resources
 from types import FunctionType
 from typing import Any
 
+from kimi_mitm.tokens import gemma
+
 O200K = "o200k_base"
 CL100K = "cl100k_base"
+GEMMA = "gemma3"
 
 # tiktoken panics on runs of about a million blanks (openai/tiktoken issues 15 and 245) and slows down on long
 # runs of one class. Cut at a newline, else at a space, before this many characters: at most 0.0012 % off on
@@ -26,6 +29,7 @@ _PIECE = 20_000
 _HASHES = {
     CL100K: "9410eaed0b9b8dd334067057226122cac23b78d23392ef38e58f44c7ce13ee7a",
     O200K: "0e2edc61f8d39833eff9533bb5bdc15550522a78052452d0f3fbd6842a7d3a33",
+    GEMMA: "cb94e6bb36849e8c63ba016002739f89d376158171c25eb0b4595ab8f858eb5d",
 }
 _loading = threading.Lock()
 
@@ -49,20 +53,31 @@ def ranks(name: str) -> dict[bytes, int]:
     return {token: rank for rank, token in enumerate(tokens)}
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def _load(name: str) -> Any:
+    encoding = _gemma() if name == GEMMA else _published(name)
+    encoding._mergeable_ranks = {}  # 28 MB that counting doesn't need
+    return encoding
+
+
+def _published(name: str) -> Any:
+    """One of OpenAI's: tiktoken's own pattern and special tokens, with our ranks in place of its download."""
     import tiktoken
 
     published = import_module("tiktoken_ext.openai_public")
     found = ranks(name)
     constructor = published.ENCODING_CONSTRUCTORS[name]
-    # tiktoken's own pattern and special tokens, with our ranks in place of its download.
     offline = FunctionType(
         constructor.__code__, {**vars(published), "load_tiktoken_bpe": lambda *args, **kwargs: found}
     )
-    encoding = tiktoken.Encoding(**offline())
-    encoding._mergeable_ranks = {}  # 28 MB that counting doesn't need
-    return encoding
+    return tiktoken.Encoding(**offline())
+
+
+def _gemma() -> Any:
+    import tiktoken
+
+    found = gemma.with_tags(ranks(GEMMA))
+    return tiktoken.Encoding(GEMMA, pat_str=gemma.PATTERN, mergeable_ranks=found, special_tokens={})
 
 
 def load(name: str = O200K) -> None:

@@ -82,40 +82,46 @@ class Conversations:
 @dataclass(frozen=True, slots=True)
 class Anchor:
     """A prompt that was answered: its regressors and media, the tokens reported, and those of the answer's
-    reasoning. `signed` are the sizes of signatures in it, of this turn and of earlier ones."""
+    reasoning. `signed` are the sizes of signatures in it, of this turn and of earlier ones, and how many."""
 
     x: Mapping[str, float]
     media: tuple[Medium, ...]
     tokens: int
     reasoning: int
-    signed: tuple[float, float]
+    signed: tuple[float, float, float]
+    seen: int
+    """How many answers of its model came before."""
 
 
-_LIVE, _OLD = INDEX["call_opaque"], INDEX["old_call_opaque"]
+_LIVE, _OLD, _SIGNED = INDEX["call_opaque"], INDEX["old_call_opaque"], INDEX["n_signed"]
 _LIVE_NAMES = ("streamed_opaque", "call_opaque")
 _OLD_NAMES = ("streamed_old_opaque", "old_call_opaque")
 
 
-def signed(observed: Observed) -> tuple[float, float]:
-    """The sizes of signatures in a prompt, of this turn and of earlier ones."""
+def signed(observed: Observed) -> tuple[float, float, float]:
+    """The sizes of signatures in a prompt, of this turn and of earlier ones, and how many there are."""
     counts = observed.counted.counts
-    return counts[_LIVE], counts[_OLD]
+    return counts[_LIVE], counts[_OLD], counts[_SIGNED]
 
 
-def with_reasoning(x: Mapping[str, float], now: tuple[float, float], anchor: Anchor) -> dict[str, float]:
+def with_reasoning(
+    x: Mapping[str, float], now: tuple[float, float, float], anchor: Anchor
+) -> dict[str, float]:
     """The regressors with reasoning counted as it was billed, where signatures only show its size.
 
-    Google bills what a replayed signature stands for: the reasoning tokens of the answer it came with.
+    Google bills what a replayed signature stands for: the reasoning tokens of the answer it came with, once
+    for each call that has it.
     """
     was = anchor.signed
+    reasoning = anchor.reasoning * max(1.0, now[2] - was[2])
     live = sum(anchor.x.get(name, 0.0) for name in _LIVE_NAMES)
     old = sum(anchor.x.get(name, 0.0) for name in _OLD_NAMES)
     found = dict(x)
     if now[1] == was[1]:  # the same turn goes on
-        live += anchor.reasoning or now[0] - was[0] if now[0] > was[0] else 0.0
+        live += reasoning or now[0] - was[0] if now[0] > was[0] else 0.0
     elif now[1] >= was[0] + was[1]:  # the user has spoken since
         answered = now[1] - was[0] - was[1]
-        live, old = now[0], old + live + (anchor.reasoning or answered if answered else 0.0)
+        live, old = now[0], old + live + (reasoning or answered if answered else 0.0)
     else:
         return found
     for name in _LIVE_NAMES:
@@ -134,11 +140,11 @@ class Anchors:
         self._kept = Cache(limit)
 
     def keep(
-        self, model: str, observed: Observed, x: Mapping[str, float], tokens: int, reasoning: int
+        self, model: str, observed: Observed, x: Mapping[str, float], tokens: int, reasoning: int, seen: int
     ) -> None:
         """Remembers an answered prompt."""
         if observed.chain:
-            anchor = Anchor(x, observed.counted.media, tokens, reasoning, signed(observed))
+            anchor = Anchor(x, observed.counted.media, tokens, reasoning, signed(observed), seen)
             self._kept[(model, observed.head, observed.chain[-1])] = anchor
 
     def find(self, model: str, observed: Observed) -> Anchor | None:

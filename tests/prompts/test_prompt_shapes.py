@@ -240,6 +240,34 @@ def test_replayed_reasoning_is_measured_not_read() -> None:
     assert [(part.kind, part.text, part.size) for part in message.parts] == [(PartKind.REASONING, "", 600)]
 
 
+def test_openrouters_reasoning_blocks_stand_for_the_text_beside_them() -> None:
+    """They are the same reasoning: texts, summaries and encrypted bytes, counted once."""
+    message = {
+        "role": "assistant",
+        "content": "so it is",
+        "reasoning": "because of this",
+        "reasoning_details": [
+            {"type": "reasoning.text", "text": "because of this", "signature": "s" * 90},
+            {"type": "reasoning.summary", "summary": "in short"},
+            {"type": "reasoning.encrypted", "data": "x" * 600},
+            "not a block",
+        ],
+    }
+
+    found = [
+        part
+        for said in read("openai.chat", {"messages": [message]})
+        for part in said.parts
+        if part.kind is PartKind.REASONING
+    ]
+
+    assert [(part.text, part.size) for part in found] == [
+        ("because of this", 90),
+        ("in short", None),
+        ("", 600),
+    ]
+
+
 @pytest.mark.parametrize(
     ("wire_format", "body"),
     [

@@ -60,23 +60,57 @@ def test_no_feedback_leads_away_from_what_is_visible(
         assert tokens - 1 <= MOST * (plain + 12) + ADDED
 
 
-@given(
-    st.sampled_from(["claude", "gpt", "other"]),
-    st.lists(st.tuples(st.integers(1, 3000), FIGURES), max_size=8),
-)
-@settings(deadline=None, max_examples=60)
-def test_true_figures_are_believed_again(kind: str, feedback: list[tuple[int, int]]) -> None:
-    """Whatever came before, six true answers suffice for a tenth."""
-    estimator = Estimator()
-    for size, tokens in feedback:
-        answer(estimator, prompt(size, kind), tokens)
+JUDGED = (500, 1500)
+
+
+def answer_truly(estimator: Estimator, kind: str) -> None:
+    """Six answers of a provider that counts 1.2 tokens for one, and 20 more."""
     for size in (40, 900, 300, 2000, 70, 1200):
         answer(estimator, call := prompt(size, kind), round(20 + 1.2 * visible(estimator, call)))
 
-    for size in (500, 1500):
+
+@given(
+    st.sampled_from(["claude", "gpt", "other"]),
+    st.lists(st.tuples(st.integers(1, 3000).filter(lambda size: size not in JUDGED), FIGURES), max_size=8),
+)
+@settings(deadline=None, max_examples=60)
+def test_true_figures_are_believed_again(kind: str, feedback: list[tuple[int, int]]) -> None:
+    """Whatever came before of other prompts, six true answers suffice for a tenth."""
+    estimator = Estimator()
+    for size, tokens in feedback:
+        answer(estimator, prompt(size, kind), tokens)
+    answer_truly(estimator, kind)
+
+    for size in JUDGED:
         truth = round(20 + 1.2 * visible(estimator, prompt(size, kind)))
         found = estimator.estimate(prompt(size, kind)).estimate.input_tokens
         assert found == pytest.approx(truth, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["claude", "gpt", "other"])
+@pytest.mark.parametrize("slip", [365, 500, 1500, 9_000])
+@pytest.mark.parametrize("times", [1, 8])
+def test_a_slip_of_the_same_prompt_is_outgrown(kind: str, slip: int, times: int) -> None:
+    """Its own figure stands against six true ones of others, when it is off by more than a quarter."""
+    estimator = Estimator()
+    for _ in range(times):
+        answer(estimator, prompt(500, kind), slip)
+    answer_truly(estimator, kind)
+
+    truth = round(20 + 1.2 * visible(estimator, prompt(500, kind)))
+    assert estimator.estimate(prompt(500, kind)).estimate.input_tokens == pytest.approx(truth, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["claude", "gpt", "other"])
+def test_a_prompt_that_counts_otherwise_than_others_is_believed(kind: str) -> None:
+    """By less than a quarter: its own figure says more of it than those of others."""
+    estimator = Estimator()
+    truth = round(20 + 1.2 * visible(estimator, prompt(500, kind)))
+    answer(estimator, prompt(500, kind), round(1.2 * truth))
+    answer_truly(estimator, kind)
+
+    found = estimator.estimate(prompt(500, kind)).estimate.input_tokens
+    assert found == pytest.approx(1.2 * truth, rel=0.03)
 
 
 @pytest.mark.parametrize("kind", ["claude", "gpt", "other"])

@@ -336,3 +336,32 @@ def test_replayed_signatures_count_as_the_reasoning_they_stand_for(estimator: Es
     fresh = Estimator().estimate(signed(1)).estimate.input_tokens
 
     assert known - fresh == pytest.approx(390 - 100, rel=0.25)
+
+
+def test_a_signature_on_each_of_two_calls_counts_twice(estimator: Estimator) -> None:
+    """Some clients replay it with every call of the answer; Google bills every copy."""
+
+    def replayed(calls: int) -> Call:
+        contents: list[dict[str, Any]] = [{"role": "user", "parts": [{"text": "roll two dice"}]}]
+        if calls:
+            roll = {"functionCall": {"name": "roll", "args": {}}}
+            parts = [{**roll, "thoughtSignature": "s" * 600} for _ in range(calls)]
+            result = {"functionResponse": {"name": "roll", "response": {"rolled": "six"}}}
+            contents += [{"role": "model", "parts": parts}, {"role": "user", "parts": [result] * calls}]
+        return Call(
+            provider="google",
+            served_by="google",
+            host="europe-west1-aiplatform.googleapis.com",
+            wire_format="google.generate_content",
+            model="gemini-2.5-flash",
+            family="gemini",
+            body=json.dumps({"contents": contents}).encode(),
+        )
+
+    first = estimator.estimate(replayed(0))
+    estimator.learn(first, Usage(input_tokens=3, output_tokens=240, reasoning_tokens=200))
+    once = estimator.estimate(replayed(1)).estimate.input_tokens
+    twice = estimator.estimate(replayed(2)).estimate.input_tokens
+
+    assert once == pytest.approx(3 + 200 + 5, rel=0.1)
+    assert twice == pytest.approx(3 + 400 + 10, rel=0.1)

@@ -11,7 +11,6 @@ from helpers_tokens import answer, claude
 
 from kimi_mitm.records import Part, PartKind
 from kimi_mitm.tokens import Call, Estimator
-from kimi_mitm.tokens.groups import group_of
 from kimi_mitm.tokens.media import cost, rates_of
 
 PAGE = base64.b64encode(b"%PDF-1.4\n1 0 obj << /Type /Page >> endobj").decode()
@@ -70,26 +69,6 @@ def test_the_gemini_api_counts_no_output_schema(model: str) -> None:
     shaped = Estimator().estimate(gemini("google", [], model=model, generationConfig=schema)).estimate
 
     assert shaped.input_tokens == pytest.approx(plain, abs=3)
-
-
-@pytest.mark.parametrize(
-    ("model", "auto", "forced"),
-    [
-        ("claude-3-opus-20240229", 530, 281),
-        ("claude-3-sonnet-20240229", 159, 235),
-        ("claude-3-haiku-20240307", 264, 340),
-        ("claude-3-5-haiku-20241022", 264, 340),
-        ("claude-3-7-sonnet-20250219", 346, 313),
-        ("claude-sonnet-4-20250514", 346, 313),
-    ],
-)
-def test_claudes_tool_preamble_depends_on_the_choice(model: str, auto: int, forced: int) -> None:
-    """By Anthropic's table."""
-    known = group_of("claude", model, "anthropic.messages", "anthropic", "anthropic").known
-
-    assert known["any_tools"] == auto
-    assert known["any_tools"] + known["required"] == forced
-    assert known["any_tools"] + known["forced"] == forced
 
 
 def test_voxtral_hears_half_minutes() -> None:
@@ -156,48 +135,14 @@ def test_a_picture_is_not_charged_with_what_a_long_prompt_was_misjudged_by() -> 
     assert estimator.estimate(claude(asked)).estimate.input_tokens == pytest.approx(before, abs=12)
 
 
-# Counted by hand from the chat templates that the models are published with: the text's tokens, those of its
-# frame, and those before the answer.
-@pytest.mark.parametrize(
-    ("family", "model", "frame"),
-    [
-        ("gemma", "gemma3:1b", 5 + 4),
-        ("llama", "llama3:8b", 5 + 5),
-        ("llama", "meta-llama/Llama-3.3-70B-Instruct", 5 + 30),
-        ("qwen", "qwen3:8b", 5 + 3),
-        ("deepseek", "deepseek-chat", 1 + 3),
-        ("mistral", "open-mistral-7b", 2 + 1),
-        ("kimi", "kimi-k2-instruct", 4 + 19),
-        ("glm", "glm-4.5", 2 + 4),
-    ],
-)
-def test_a_published_template_is_counted_before_the_first_answer(family: str, model: str, frame: int) -> None:
-    """Where nothing else is known, within a few tokens."""
-    call = Call(
-        provider="somebody",
-        served_by="somebody",
-        wire_format="openai.chat",
-        model=model,
-        family=family,
-        body=json.dumps({"messages": [{"role": "user", "content": "hello there my friend"}]}).encode(),
-    )
-
-    assert Estimator().estimate(call).estimate.input_tokens == pytest.approx(4 + frame, abs=4)
-
-
-def test_gpt_oss_reads_its_tools_as_typescript() -> None:
-    """By OpenAI's description of its harmony format."""
-    assert group_of("gpt-oss", "gpt-oss-120b", "openai.chat", "groq", "openai_chat").typescript
-
-
-@pytest.mark.parametrize(("model", "more"), [("gemini-2.0-flash", 0), ("gemini-2.5-pro", 1)])
-def test_google_counts_nothing_for_who_speaks(model: str, more: int) -> None:
-    """Three turns have the tokens of their texts, and from 2.5 on one more."""
+@pytest.mark.parametrize(("model", "more"), [("gemini-2.0-flash", 0), ("gemini-2.5-pro", 3)])
+def test_google_counts_one_token_a_turn_at_most(model: str, more: int) -> None:
+    """Three turns have the tokens of their texts, and from 2.5 on one more each."""
     said = [("user", "hello"), ("model", "hello"), ("user", "hello there")]
     contents = [{"role": role, "parts": [{"text": text}]} for role, text in said]
     call = gemini("google", [], model=model, contents=contents)
 
-    assert Estimator().estimate(call).estimate.input_tokens == pytest.approx(4 + more, abs=1)
+    assert Estimator().estimate(call).estimate.input_tokens == 4 + more
 
 
 def test_gemini_3_sees_a_page_as_one_picture() -> None:
