@@ -32,15 +32,7 @@ def words_of(doc: Any, depth: int = 0) -> Iterator[str]:
                 for name, inner in value.items():
                     yield str(name)
                     yield from words_of(inner, depth + 1)
-            elif key not in (
-                "type",
-                "$schema",
-                "$ref",
-                "required",
-                "strict",
-                "title",
-                "additionalProperties",
-            ):
+            elif key not in _NO_WORDS:
                 yield from words_of(value, depth + 1)
     elif isinstance(doc, list):
         for value in doc:
