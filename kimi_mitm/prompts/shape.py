@@ -178,7 +178,10 @@ class Shape:
             text = doc if isinstance(doc, str) else bytes(piece.raw).decode("utf-8", "replace")
             return [Message(role="user", parts=(Part(kind=PartKind.OTHER, text=text),), digest=name)]
         return [
-            Message(role=role, parts=tuple(parts), digest=name) for role, parts in self.read(piece.key, doc)
+            Message(role=role, parts=tuple(parts), digest=name)
+            for role, parts in self.read(piece.key, doc)
+            # an empty `system` is no message, as an empty one among the messages is
+            if piece.section != "system" or any(part.text or part.kind is not PartKind.TEXT for part in parts)
         ]
 
 

@@ -332,6 +332,28 @@ def test_a_format_without_a_schema_has_none(form: dict[str, str]) -> None:
     assert read("openai.responses", {"text": {"format": form}}) == ()
 
 
+@pytest.mark.parametrize(
+    ("wire_format", "body"),
+    [
+        ("aws.converse", {"system": []}),
+        ("anthropic.messages", {"system": []}),
+        ("anthropic.messages", {"system": ""}),
+        ("google.generate_content", {"systemInstruction": {"parts": []}}),
+        ("openai.responses", {"instructions": ""}),
+        ("cohere.chat", {"preamble": ""}),
+        ("ollama.generate", {"system": ""}),
+    ],
+)
+def test_an_empty_system_is_no_message(wire_format: str, body: dict[str, Any]) -> None:
+    """Some clients always send the key, as pydantic-ai does to Bedrock: nothing is counted for it."""
+    assert read(wire_format, body) == ()
+
+
+def test_an_empty_system_message_is_one() -> None:
+    messages = read("openai.chat", {"messages": [{"role": "system", "content": ""}]})
+    assert [message.role for message in messages] == ["system"]
+
+
 def test_text_documents_are_text() -> None:
     """A CSV file counts as what is in it."""
     data = base64.b64encode(b"a,b\n1,2\n").decode()
