@@ -1,10 +1,11 @@
 """Fits the priors that `kimi_mitm/tokens/priors.json` ships: how many tokens each regressor is worth, per
 group of models.
 
-    python benchmarks/fit_priors.py rows.jsonl.zst [--without SOURCE …] [-o priors.json]
+    python benchmarks/fit_priors.py rows.jsonl.zst [--without SOURCE …] [--after priors.json] [-o priors.json]
 
 Each family is fitted over all its groups, each group then starting from its family; a group of no rows
 gets its family's figures, with less confidence. `--without` leaves whole sources out, to judge on them.
+`--after` goes on from earlier priors with rows that are new: their groups start where they were.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -21,14 +22,15 @@ from rows import Row, load
 
 from kimi_mitm.records import Usage
 from kimi_mitm.tokens import Estimator, regression
-from kimi_mitm.tokens.groups import groups
+from kimi_mitm.tokens.groups import Group, groups
 from kimi_mitm.tokens.regression import Normal
 
-# What is believed before any row: mean and standard deviation, in tokens per unit of the regressor.
+# What is believed before any row: mean and standard deviation, in tokens per unit of the regressor. An output
+# schema constrains what a server samples; only some write it into the prompt, too.
 GENERAL: dict[str, tuple[float, float]] = {
     "text": (1.03, 0.12), "names": (1, 0.5), "call": (1, 0.3), "result": (1.03, 0.15),
     "tools": (0.9, 0.4), "tool_words": (0.1, 0.4), "n_tools": (6, 15), "n_fields": (1, 5),
-    "schema": (0.6, 0.6), "schema_words": (0, 0.5), "n_schema_fields": (0, 4), "any_schema": (20, 60),
+    "schema": (0, 0.6), "schema_words": (0, 0.5), "n_schema_fields": (0, 4), "any_schema": (0, 60),
     "const": (4, 12), "n_user": (4, 3), "n_assistant": (3, 3), "n_system": (3, 3), "any_system": (0, 5),
     "n_call": (8, 8), "n_result": (6, 8), "n_parallel": (0, 6), "any_call": (0, 8),
     "digits": (0.1, 0.3), "wide": (0, 0.2), "blanks": (0, 0.1), "marks": (0, 0.08),
@@ -42,7 +44,7 @@ GENERAL: dict[str, tuple[float, float]] = {
     "call_opaque": (0.8, 0.4), "streamed_opaque": (1, 0.3), "old_call_opaque": (0.2, 0.3),
     "streamed_old_opaque": (0.1, 0.3), "lone_page": (0, 25),
     "n_optional": (0, 4), "n_nested": (0, 10), "n_keys": (0, 3), "any_documents": (0, 250),
-    "json_tools": (1, 0.3), "n_described": (0, 4), "n_answers": (0, 8),
+    "json_tools": (1, 0.3), "json_schema": (0, 0.6), "n_described": (0, 4), "n_answers": (0, 8),
 }  # fmt: skip
 LOOSE = {name: Normal(*values) for name, values in GENERAL.items()}
 # Constants that providers add are anybody's guess until there are rows.
@@ -50,6 +52,8 @@ WIDE = {"const": 200.0, "any_tools": 400.0, "any_schema": 200.0, "thinking": 100
 FITTED = {name: Normal(normal.mean, WIDE.get(name, normal.sd)) for name, normal in LOOSE.items()}
 # How far one model may differ from its group's figures, as a share of the general spread.
 SPREAD = 0.35
+# How surely a figure is known at the most, as a share of the general spread.
+LEAST = 0.1
 # The same for what is known of a format, and at most so many tokens.
 KNOWN, KNOWN_MOST = 0.2, 5.0
 # The same before any row for what a published chat template tells, and at least this share of it: tokens
@@ -112,19 +116,40 @@ def observe(rows: Iterable[Row]) -> list[Observation]:
     return found
 
 
-def priors(seen: Iterable[Observation], without: frozenset[str] = frozenset()) -> bytes:
-    """The priors fitted on all sources but those, as `priors.json` holds them."""
+def priors(
+    seen: Iterable[Observation], without: frozenset[str] = frozenset(), before: bytes | None = None
+) -> bytes:
+    """The priors fitted on all sources but those, as `priors.json` holds them; `before` is an earlier one."""
     by_group: dict[str, list[regression.Row]] = defaultdict(list)
     for one in seen:
         if one.source not in without:
             by_group[one.group].append(one.row)
     general = {name: [mean, sd] for name, (mean, sd) in GENERAL.items()}
-    result = {"general": general, "groups": fit_all(by_group)}
+    result = {"general": general, "groups": fit_all(by_group, json.loads(before)["groups"] if before else {})}
     return (json.dumps(result, separators=(",", ":")).replace('},"', '},\n"') + "\n").encode()
 
 
-def fit_all(by_group: dict[str, list[regression.Row]]) -> dict[str, dict[str, list[float]]]:
-    """The priors of every group."""
+def widened(name: str, sd: float) -> float:
+    """The spread of one model's figure, where that of its group's is `sd`."""
+    return sqrt(sd**2 + (SPREAD * LOOSE[name].sd) ** 2)
+
+
+def believed(name: str, mean: float, sd: float) -> Normal:
+    """A group's own figure from a shipped one, whose spread is `widened`."""
+    own = sqrt(max(0.0, sd**2 - (SPREAD * LOOSE[name].sd) ** 2))
+    return Normal(mean, max(own, LEAST * LOOSE[name].sd))
+
+
+def from_template(group: Group, before: Mapping[str, Normal]) -> dict[str, Normal]:
+    """Where a fit begins by the group's published template, as far as earlier rows don't tell more."""
+    told = {name: Normal(value, template_spread(name, value)) for name, value in group.template.items()}
+    return {name: one for name, one in told.items() if name not in before or before[name].sd >= one.sd}
+
+
+def fit_all(
+    by_group: dict[str, list[regression.Row]], earlier: Mapping[str, Mapping[str, list[float]]]
+) -> dict[str, dict[str, list[float]]]:
+    """The priors of every group; `earlier` are those that were fitted before, by group."""
     families: dict[str, list[regression.Row]] = defaultdict(list)
     for name, rows in by_group.items():
         families[family_prior(name)] += rows
@@ -135,25 +160,26 @@ def fit_all(by_group: dict[str, list[regression.Row]]) -> dict[str, dict[str, li
             found[group.name] = {}
             continue
         own = by_group.get(group.name, [])
-        family = family_fits.get(family_prior(group.name), {})
+        before = {name: believed(name, *value) for name, value in earlier.get(group.name, {}).items()}
+        family = {} if before else family_fits.get(family_prior(group.name), {})
         start = {
             name: Normal(family[name].mean, sqrt(family[name].sd ** 2 + (0.5 * wide.sd) ** 2))
             if name in family
             else wide
             for name, wide in FITTED.items()
         }
-        start |= {name: Normal(value, template_spread(name, value)) for name, value in group.template.items()}
+        start |= before | from_template(group, before)
         start |= {name: Normal(value, known_spread(name)) for name, value in group.known.items()}
         posterior = fitted(own, start, group.exact) if own else {}
         shipped = {}
-        for name, loose in LOOSE.items():
-            told = name in family or name in group.known or name in group.template
+        for name in LOOSE:
+            told = name in family or name in before or name in group.known or name in group.template
             value = posterior.get(name) or (start[name] if told else None)
             if value is not None:
-                sd = sqrt(value.sd**2 + (SPREAD * loose.sd) ** 2)
                 known = name in group.known
                 mean = group.known[name] if known else round(value.mean, 4)
-                shipped[name] = [mean, known_spread(name) if known else float(f"{sd:.2g}")]
+                sd = known_spread(name) if known else widened(name, value.sd)
+                shipped[name] = [mean, float(f"{sd:.2g}")]
         found[group.name] = shipped
     return found
 
@@ -162,11 +188,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("rows", nargs="+", type=Path)
     parser.add_argument("--without", nargs="*", default=[])
+    parser.add_argument("--after", type=Path)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
     seen = observe(load(options.rows))
     if options.out:
-        options.out.write_bytes(priors(seen, frozenset(options.without)))
+        before = options.after.read_bytes() if options.after else None
+        options.out.write_bytes(priors(seen, frozenset(options.without), before))
     for name, count in sorted(Counter(one.group for one in seen).items()):
         print(f"{name:24} {count:5} rows")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from kimi_mitm.prompts.blocks import content
@@ -13,16 +14,20 @@ from kimi_mitm.records import Part
 
 _SYSTEM = ("systemInstruction", "system_instruction")
 _SETTINGS = ("generationConfig", "generation_config")
-_SCHEMAS = ("responseSchema", "responseJsonSchema", "response_schema", "response_json_schema")
+_SCHEMAS = {
+    **dict.fromkeys(("responseSchema", "response_schema"), None),
+    **dict.fromkeys(("responseJsonSchema", "response_json_schema"), "json_schema"),
+}
+"""Where output schemas stand; those in plain JSON Schema have a detail, as Gemini 2.0 doesn't read them."""
 
 
 def _read(key: str, doc: Any) -> Iterator[tuple[str, list[Part]]]:
     if key == "tools":
         yield "tools", definitions(doc)
     elif key in _SETTINGS:
-        found = [doc[name] for name in _SCHEMAS if name in doc] if isinstance(doc, dict) else []
-        for parts in map(schema, found):
-            yield "schema", parts
+        for name, detail in _SCHEMAS.items() if isinstance(doc, dict) else ():
+            if name in doc:
+                yield "schema", [replace(part, detail=detail) for part in schema(doc[name])]
     elif key in _SYSTEM:
         yield "system", list(_content(doc))
     else:

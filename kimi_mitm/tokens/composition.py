@@ -23,8 +23,8 @@ _OWNERS: Mapping[str, tuple[str, ...]] = {
     "tool_results": ("result", "n_result", "n_keys"),
     "media": ("image", "n_image", "pages", "n_pages", "lone_page", "n_file", "audio", "video"),
     "other": (
-        "const", "schema", "schema_words", "n_schema_fields", "any_schema", "json_mode", "thinking",
-        "adaptive", "no_thinking", "any_cited", "n_cited", "any_documents",
+        "const", "schema", "json_schema", "schema_words", "n_schema_fields", "any_schema", "json_mode",
+        "thinking", "adaptive", "no_thinking", "any_cited", "n_cited", "any_documents",
     ),
 }  # fmt: skip
 _OWNER = {name: part for part, names in _OWNERS.items() for name in names}

@@ -21,6 +21,7 @@ COUNTS = (
     "thought", "opaque", "n_thought", "old_thought", "old_opaque", "n_old_thought", "call_opaque",
     "old_call_opaque", "n_cited", "n_cut", "n_optional", "n_nested", "n_keys",
     "n_documents", "n_signed", "json_tools", "n_described", "n_answers",
+    "json_schema",
 )  # fmt: skip
 INDEX = {name: place for place, name in enumerate(COUNTS)}
 _N_USER, _N_RESULT = INDEX["n_user"], INDEX["n_result"]
@@ -44,11 +45,12 @@ NO_PARTS: Vector = (0.0,) * len(PARTS)
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How a model reads: its encoding, how functions reach it (as `json`, as a `typescript` namespace, or as
-    their `words` alone), its media rates."""
+    their `words` alone), its media rates, and whether it thinks between tags in its own text."""
 
     encoding: str = tokenizer.O200K
     functions: str = "json"
     media: str = ""
+    think_tags: bool = False
 
 
 class Medium(NamedTuple):

@@ -120,9 +120,9 @@ class AsWords:
             sums.count("n_answers", declared.answers)
 
     def schema(self, sums: Sums, part: Part) -> None:
-        declared = Declared()
+        declared = Declared(titled=True)
         declared.add_schema(_document(part))
-        sums.count("schema", _tokens(sums, declared.words) + declared.types)
+        sums.count(part.detail or "schema", _tokens(sums, declared.words) + declared.types)
         sums.count("n_schema_fields", declared.fields)
 
     def _said(self, sums: Sums, kind: str, part: Part) -> None:

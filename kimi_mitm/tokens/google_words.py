@@ -3,8 +3,9 @@
 The rule is that of the counter in Google's own SDK (googleapis/python-genai,
 `google/genai/local_tokenizer.py`): names, descriptions, formats, choices and the names of required fields;
 of calls and results the keys and texts. Recorded figures of Vertex and of Gemini 2.0 agree with it, with
-defaults and one token for each type beside (seen in the recordings of seven projects). Gemini 2.0 doesn't
-count what is declared in plain JSON Schema (`parametersJsonSchema`), which the SDK doesn't know either.
+defaults, the titles of output schemas and one token for each type beside (seen in the recordings of seven
+projects, the titles in those of two). Gemini 2.0 doesn't count what is declared in plain JSON Schema
+(`parametersJsonSchema`), which the SDK doesn't know either.
 """
 
 from __future__ import annotations
@@ -13,20 +14,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kimi_mitm.tokens.references import inlined
+
 _MAX_DEPTH = 12
 _PARAMETERS, _RESPONSE = ("parameters",), ("response",)
 _JSON_PARAMETERS = ("parametersJsonSchema", "parameters_json_schema")
 _JSON_RESPONSE = ("responseJsonSchema", "response_json_schema")
 _TEXTS = ("format", "description", "default")
-_INNER = ("items", "anyOf", "any_of", "$defs", "definitions")
+_TITLED = ("title", *_TEXTS)
+_INNER = ("items", "anyOf", "any_of")
 
 
 @dataclass(slots=True)
 class Declared:
-    """What was found in declarations or schemas. `types` counts the places where a type is said, `optional`
-    the fields that aren't required, `nested` the fields that are objects with fields of their own,
-    `described` the fields with a description, `answers` the functions that say what they answer."""
+    """What was found in declarations or schemas. `titled`: whether titles count. `types` counts the places
+    where a type is said, `optional` the fields that aren't required, `nested` the fields that are objects
+    with fields of their own, `described` the fields with a description, `answers` the functions that say what
+    they answer."""
 
+    titled: bool = False
     words: list[str] = field(default_factory=list)
     types: int = 0
     fields: int = 0
@@ -56,22 +62,25 @@ class Declared:
             self.add_schema(doc.get(key))
             self.answers += self.fields > fields
 
-    def add_schema(self, doc: Any, depth: int = 0) -> None:
-        """Takes in a schema, decoded."""
+    def add_schema(self, doc: Any) -> None:
+        """Takes in a schema, decoded, with its references written out."""
+        self._add_schema(inlined(doc) if isinstance(doc, dict) else doc, 0)
+
+    def _add_schema(self, doc: Any, depth: int) -> None:
         if depth > _MAX_DEPTH:
             return
         if isinstance(doc, list):
             for inner in doc:
-                self.add_schema(inner, depth + 1)
+                self._add_schema(inner, depth + 1)
         if not isinstance(doc, Mapping):
             return
         self.types += "type" in doc
-        self._texts(doc, _TEXTS)
+        self._texts(doc, _TITLED if self.titled else _TEXTS)
         for key in ("enum", "required"):
             if isinstance(found := doc.get(key), list):
                 self.words += [word for word in found if isinstance(word, str)]
         for key in _INNER:
-            self.add_schema(doc.get(key), depth + 1)
+            self._add_schema(doc.get(key), depth + 1)
         self._add_fields(doc, depth)
 
     def _add_fields(self, doc: Mapping[str, Any], depth: int) -> None:
@@ -85,7 +94,7 @@ class Declared:
             self.fields += 1
             self.optional += name not in needed
             self.described += isinstance(inner, Mapping) and bool(inner.get("description"))
-            self.add_schema(inner, depth + 1)
+            self._add_schema(inner, depth + 1)
 
     def _texts(self, doc: Mapping[str, Any], keys: tuple[str, ...]) -> None:
         self.words += [doc[key] for key in keys if isinstance(doc.get(key), str)]

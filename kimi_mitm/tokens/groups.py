@@ -32,14 +32,15 @@ EXACT = {
 WORDS = {
     **dict.fromkeys(("text", "call", "result", "tools", "json_tools"), 1.0),
     **dict.fromkeys(("digits", "wide", "blanks", "marks", "capitals", "any_system", "any_call"), 0.0),
-    **dict.fromkeys(("n_parallel", "any_tools", "tools_and_system", "json_mode"), 0.0),
+    **dict.fromkeys(("n_parallel", "any_tools", "tools_and_system", "required", "forced", "json_mode"), 0.0),
 }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """Models that count alike. `known`: weights that the format itself tells; `template`: those that a
-    published chat template tells. `fitted`: there are priors for the group, not only the general ones."""
+    published chat template tells. `think_tags`: what its answers have between `<think>` tags is reasoning for
+    its template. `fitted`: there are priors for the group, not only the general ones."""
 
     name: str
     model: re.Pattern[str]
@@ -50,6 +51,7 @@ class Group:
     functions: str = "json"
     exact: bool = False
     none_drops_tools: bool = False
+    think_tags: bool = False
     prior: Mapping[str, Normal] = field(default_factory=dict)
     known: Mapping[str, float] = field(default_factory=dict)
     template: Mapping[str, float] = field(default_factory=dict)
@@ -98,6 +100,7 @@ def _group(row: dict[str, object], fitted: _Priors) -> Group:
         functions=str(row.get("functions", "json")),
         exact=bool(row.get("exact")),
         none_drops_tools=bool(row.get("none_drops_tools")),
+        think_tags=bool(row.get("think_tags")),
         prior={key: Normal(mean, sd) for key, (mean, sd) in merged.items()},
         known=_known(row),
         template=_weights(row, "template"),
@@ -132,4 +135,4 @@ def group_of(family: str, model: str, wire_format: str, place: str, shape: str) 
 @lru_cache(maxsize=1024)
 def dialect_of(group: Group, model: str) -> Dialect:
     """How the group's models read a prompt."""
-    return Dialect(group.encoding, group.functions, bare_name(model))
+    return Dialect(group.encoding, group.functions, bare_name(model), group.think_tags)

@@ -10,6 +10,7 @@ from kimi_mitm.tokens.features import COUNTS, INDEX, Vector
 
 _ADDITIVE = tuple(name for name in COUNTS if name not in ("n_cut", "n_system", "n_documents", "n_signed"))
 _N_TOOLS, _N_SYSTEM, _SCHEMA, _N_CALL = (INDEX[name] for name in ("n_tools", "n_system", "schema", "n_call"))
+_JSON_SCHEMA = INDEX["json_schema"]
 _N_CITED, _N_DOCUMENTS, _N_PAGES, _N_IMAGE = (
     INDEX[name] for name in ("n_cited", "n_documents", "n_pages", "n_image")
 )
@@ -38,7 +39,7 @@ def regressors(counts: Vector, settings: frozenset[str], none_drops_tools: bool 
             found["dropped_tools"] = counts[INDEX["tools"]]
     elif "empty_tools" in settings and counts[_N_SYSTEM]:
         found["empty_tools"] = 1.0
-    if counts[_SCHEMA]:
+    if counts[_SCHEMA] or counts[_JSON_SCHEMA]:
         found["any_schema"] = 1.0
     if counts[_N_CALL]:
         found["any_call"] = 1.0
@@ -52,6 +53,10 @@ def regressors(counts: Vector, settings: frozenset[str], none_drops_tools: bool 
         found["any_documents"] = 1.0
     if counts[_N_CITED]:
         found["any_cited"] = 1.0
+    if "kept_thinking" in settings:
+        for name, old in (("thought", "old_thought"), ("n_thought", "n_old_thought")):
+            if amount := found.pop(old, 0.0):
+                found[name] = found.get(name, 0.0) + amount
     for name in ("thinking", "adaptive", "no_thinking", "json_mode"):
         if name in settings:
             found[name] = 1.0
@@ -75,6 +80,9 @@ def settings_of(pieces: Iterable[Slice]) -> frozenset[str]:
             found.add("no_parallel")
         elif piece.key in ("thinking", "enable_thinking", "reasoning", "additionalModelRequestFields"):
             found |= _thinking(doc)
+            # Z.ai's setting: reasoning of earlier turns is read again (docs.z.ai, "Preserved Thinking").
+            if isinstance(doc, dict) and doc.get("clear_thinking") is False:
+                found.add("kept_thinking")
         elif (
             piece.key in ("response_format", "format", "text", "generationConfig")
             and "json" in str(doc)[:300]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from kimi_mitm.records import Message, Part, PartKind
 from kimi_mitm.tokens import functions, media, tokenizer
@@ -15,6 +16,7 @@ _NUMBERS = re.compile(rb"[0-9]{2,}")
 _CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MARKS = bytes(set(range(33, 127)) - set(b"0123456789") - set(range(65, 91)) - set(range(97, 123)))
 _WIDE = bytes(range(0xC0, 0x100))
+_THINKING = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 _SECTION = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool_results"}
 
 
@@ -78,7 +80,10 @@ class Tally:
         section = _SECTION.get(message.role, "user")
         calls = spoken = shown = 0
         answers = any(part.kind is PartKind.TOOL_RESULT for part in message.parts)
-        for group in _grouped(message.parts):
+        parts = message.parts
+        if self.dialect.think_tags and message.role == "assistant":
+            parts = tuple(_thought_apart(parts))
+        for group in _grouped(parts):
             kind = group[0].kind
             self.count("n_cited", sum(part.detail == "citations" for part in group))
             self.count("n_documents", sum(part.detail == "document" for part in group))
@@ -148,6 +153,18 @@ class Tally:
             self.count(name, amount)
         if part.digest and not part.text:
             self.media.append(Medium(part.digest, costs))
+
+
+def _thought_apart(parts: tuple[Part, ...]) -> Iterator[Part]:
+    """The parts of an answer that was sent back, with what it thought in its text as reasoning."""
+    for part in parts:
+        found = _THINKING.match(part.text) if part.kind is PartKind.TEXT else None
+        if found is None:
+            yield part
+            continue
+        yield Part(kind=PartKind.REASONING, text=found[1])
+        if rest := part.text[found.end() :]:
+            yield replace(part, text=rest)
 
 
 def _grouped(parts: tuple[Part, ...]) -> Iterator[list[Part]]:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kimi_mitm.prompts.texts import compact
+from kimi_mitm.tokens.references import inlined
 
 _MAX_DEPTH = 8
-_MAX_REFERENCES = 200
 
 
 def namespace(tools: Iterable[Any]) -> str:
@@ -41,38 +41,6 @@ def reduced_schema(doc: Any, depth: int = 0) -> Any:
     return found
 
 
-class _Definitions:
-    """The definitions of one schema, put in where `$ref` names them; bounded, because they may name each
-    other."""
-
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self._kept: dict[str, Any] = {}
-        for key in ("$defs", "definitions"):
-            found = schema.get(key)
-            if isinstance(found, dict):
-                self._kept |= {f"#/{key}/{name}": value for name, value in found.items()}
-        self._left = _MAX_REFERENCES
-
-    def inlined(self, doc: Any, depth: int = 0) -> Any:
-        """The schema without references, as far as they lead somewhere."""
-        if not self._kept or depth > _MAX_DEPTH * 4:
-            return doc
-        if isinstance(doc, list):
-            return [self.inlined(value, depth + 1) for value in doc]
-        if not isinstance(doc, dict):
-            return doc
-        name = doc.get("$ref")
-        named = self._kept.get(name) if isinstance(name, str) else None
-        if isinstance(named, dict) and self._left > 0:
-            self._left -= 1
-            own = {key: value for key, value in doc.items() if key != "$ref"}
-            return self.inlined({**named, **own}, depth + 1)
-        return {
-            key: value if key in ("$defs", "definitions") else self.inlined(value, depth + 1)
-            for key, value in doc.items()
-        }
-
-
 def _function(tool: dict[str, Any]) -> Iterator[str]:
     name = compact(tool.get("name", ""))
     yield from _comment(compact(tool.get("description") or "").strip())
@@ -80,7 +48,7 @@ def _function(tool: dict[str, Any]) -> Iterator[str]:
         yield from _comment(compact(tool["format"]))
     parameters = tool.get("parameters")
     if isinstance(parameters, dict):
-        parameters = _Definitions(parameters).inlined(parameters)
+        parameters = inlined(parameters)
     if not isinstance(parameters, dict) or not _fields(parameters):
         yield f"type {name} = () => any;"
         return

@@ -210,3 +210,48 @@ def test_tools_in_plain_json_schema_are_as_visible_as_others() -> None:
     assert plain.estimate.tiktoken_input_tokens == own.estimate.tiktoken_input_tokens > 20_000
     assert plain.estimate.input_tokens == pytest.approx(own.estimate.input_tokens, rel=0.01)
     assert bounds(plain.x) == bounds(own.x)
+
+
+def test_titles_count_in_output_schemas_alone() -> None:
+    """As pydantic writes them."""
+    titled = {"type": "OBJECT", "properties": {"name": {"type": "STRING", "title": "The full name"}}}
+    shaped = {"responseMimeType": "application/json", "responseSchema": titled}
+    tool = {"name": "f", "parameters": titled}
+    plain = {"name": "f", "parameters": {"type": "OBJECT", "properties": {"name": {"type": "STRING"}}}}
+
+    def found(**body: Any) -> int:
+        return Estimator().estimate(asked(ANSWERED[:1], **body)).estimate.input_tokens
+
+    assert found(generationConfig=shaped) - found() == tokens("name", "The full name") + 2
+    assert found(tool=tool) == found(tool=plain)
+
+
+def test_gemini_2_0_counts_no_output_schema_in_plain_json_schema() -> None:
+    schema = {"type": "object", "properties": {f"field_{n}": {"type": "string"} for n in range(9)}}
+    shaped = {"responseMimeType": "application/json", "responseJsonSchema": schema}
+
+    without, with_schema = (
+        Estimator().estimate(asked(ANSWERED[:1], generationConfig=config)).estimate for config in ({}, shaped)
+    )
+
+    assert without.input_tokens == with_schema.input_tokens
+
+
+def test_a_referenced_schema_counts_where_it_is_referred_to() -> None:
+    city = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    written, referring = Declared(), Declared()
+    written.add_schema({"type": "object", "properties": {"from": city, "to": city}})
+    places = {"from": {"$ref": "#/$defs/City"}, "to": {"$ref": "#/$defs/City"}}
+    referring.add_schema({"type": "object", "properties": places, "$defs": {"City": city}})
+
+    assert referring == written
+
+
+@given(JSON)
+def test_definitions_that_name_each_other_end(inner: Any) -> None:
+    """Whatever stands between them."""
+    loop = {"properties": {"a": {"$ref": "#/$defs/B"}, "b": {"$ref": "#/$defs/A"}, "c": inner}}
+    declared = Declared()
+    declared.add_schema({"$defs": {"A": loop, "B": loop}, **loop})
+
+    assert declared.fields < 5_000

@@ -70,6 +70,8 @@ def test_claudes_tool_preamble_depends_on_the_choice(model: str, auto: int, forc
         ("mistral", "open-mistral-7b", 2 + 1),
         ("kimi", "kimi-k2-instruct", 4 + 19),
         ("glm", "glm-4.5", 2 + 4),
+        ("gemma", "gemma-4-31b", 5 + 4),
+        ("minimax", "MiniMax-M2", 5 + 17),
     ],
 )
 def test_a_published_template_is_counted_before_the_first_answer(family: str, model: str, frame: int) -> None:
@@ -94,6 +96,9 @@ def test_a_published_template_is_counted_before_the_first_answer(family: str, mo
         ("sonar", "sonar-pro", "perplexity", 0),
         ("palmyra", "palmyra-x5", "writer", 31),
         ("deepseek", "deepseek-v4-flash", "deepseek", 83),
+        ("deepseek", "deepseek/deepseek-v4-flash", "openrouter", 4),
+        ("minimax", "MiniMax-M2.5", "minimax", 38),
+        ("minimax", "MiniMax-M3", "minimax", 183),
         ("llama", "llama3.2", "ollama", 25),
         ("llama", "llama3.1", "ollama", 10),
         ("qwen", "qwen2.5", "ollama", 8),
@@ -169,3 +174,48 @@ def test_every_row_of_the_table_says_what_is_understood() -> None:
         assert row.encoding in (tokenizer.O200K, tokenizer.CL100K, tokenizer.GEMMA), row.name
         assert row.functions in ("json", "typescript", "words"), row.name
         assert row.known.keys() | row.template.keys() <= known, row.name
+
+
+THOUGHT = "<think>\n" + "Let me think about what they may want. " * 20 + "</think>\n\n"
+
+
+def answered(thought: str) -> list[dict[str, str]]:
+    return [*FRIEND, {"role": "assistant", "content": f"{thought}Hello!"}, *FRIEND]
+
+
+@pytest.mark.parametrize(("family", "model"), [("qwen", "qwen3-32b"), ("glm", "glm-4.7")])
+def test_what_was_thought_between_tags_is_left_out_of_later_turns(family: str, model: str) -> None:
+    """By the models' published templates: 160 tokens here."""
+    plain, thought = (asked(family, model, messages=answered(text)) for text in ("", THOUGHT))
+
+    assert thought == pytest.approx(plain, abs=12)
+
+
+def test_elsewhere_it_is_text() -> None:
+    plain, thought = (asked("gpt", "gpt-4o", messages=answered(text)) for text in ("", THOUGHT))
+
+    assert thought - plain == tokenizer.count(THOUGHT + "Hello!") - tokenizer.count("Hello!")
+
+
+def test_z_ai_keeps_what_was_thought_when_asked_to() -> None:
+    """`clear_thinking: false`."""
+    thought = "Let me think about what they may want. " * 20
+    messages = [*FRIEND, {"role": "assistant", "content": "Hello!", "reasoning_content": thought}, *FRIEND]
+
+    dropped, kept = (
+        asked("glm", "glm-4.7", messages=messages, thinking={"type": "enabled", "clear_thinking": clear})
+        for clear in (True, False)
+    )
+
+    assert kept - dropped == pytest.approx(tokenizer.count(thought), rel=0.2)
+
+
+@pytest.mark.parametrize(("model", "dropped"), [("qwen3-max", True), ("gpt-4o", False)])
+def test_some_leave_tools_out_that_may_not_be_called(model: str, dropped: bool) -> None:
+    family = "qwen" if dropped else "gpt"
+    tool = {"type": "function", "function": {"name": "now", "description": "Tells the time."}}
+
+    without = asked(family, model)
+    barred = asked(family, model, tools=[tool], tool_choice="none")
+
+    assert (barred == without) is dropped
