@@ -44,7 +44,8 @@ GENERAL: dict[str, tuple[float, float]] = {
     "call_opaque": (0.8, 0.4), "streamed_opaque": (1, 0.3), "old_call_opaque": (0.2, 0.3),
     "streamed_old_opaque": (0.1, 0.3), "lone_page": (0, 25),
     "n_optional": (0, 4), "n_nested": (0, 10), "n_keys": (0, 3), "any_documents": (0, 250),
-    "json_tools": (1, 0.3), "json_schema": (0, 0.6), "n_described": (0, 4), "n_answers": (0, 8),
+    "json_tools": (1, 0.3), "json_schema": (0, 0.6), "defined_tools": (1, 0.3),
+    "n_described": (0, 4), "n_answers": (0, 8),
 }  # fmt: skip
 LOOSE = {name: Normal(*values) for name, values in GENERAL.items()}
 # Constants that providers add are anybody's guess until there are rows.

@@ -18,7 +18,10 @@ _MOST = 3.0
 _ADDED = 10_000.0
 _FEW = 10.0
 _BILLED = ("text", "names")
-_VISIBLE = (*_BILLED, "call", "result", "tools", "json_tools", "schema", "thought", "old_thought")
+_VISIBLE = (
+    *_BILLED, "call", "result", "tools", "json_tools", "defined_tools", "schema", "json_schema", "thought",
+    "old_thought",
+)  # fmt: skip
 _FRAMED = ("n_system", "n_user", "n_assistant", "n_call", "n_result", "n_tools", "n_fields", "n_thought")
 _FRAME = 4.0
 # What can cost any number of tokens: the size that is seen of these isn't their tokens'.

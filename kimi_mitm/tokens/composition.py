@@ -10,9 +10,9 @@ from kimi_mitm.tokens.features import PARTS
 _OWNERS: Mapping[str, tuple[str, ...]] = {
     "system": ("any_system", "n_system"),
     "tools": (
-        "tools", "tool_words", "json_tools", "n_tools", "n_fields", "n_optional", "n_nested", "n_described",
-        "n_answers", "any_tools", "tools_and_system", "required", "forced", "no_tools", "dropped_tools",
-        "no_parallel", "empty_tools",
+        "tools", "tool_words", "json_tools", "defined_tools", "n_tools", "n_fields", "n_optional",
+        "n_nested", "n_described", "n_answers", "any_tools", "tools_and_system", "required", "forced",
+        "no_tools", "dropped_tools", "no_parallel", "empty_tools",
     ),
     "user": ("n_user", "names"),
     "assistant": (

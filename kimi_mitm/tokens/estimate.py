@@ -29,8 +29,8 @@ _MEDIA_MOST = 100_000
 _MISJUDGED = 50
 _CONTEXTS = 1024
 _PLAIN = (
-    "text", "names", "call", "result", "tools", "json_tools", "schema", "thought", "image", "pages", "audio",
-    "video",
+    "text", "names", "call", "result", "tools", "json_tools", "schema", "json_schema", "thought", "image",
+    "pages", "audio", "video",
 )  # fmt: skip
 _TEXT_ONLY = frozenset(
     ("text", "names", "const", "n_user", "n_system", "n_assistant", "any_system", "empty_tools",

@@ -21,7 +21,7 @@ COUNTS = (
     "thought", "opaque", "n_thought", "old_thought", "old_opaque", "n_old_thought", "call_opaque",
     "old_call_opaque", "n_cited", "n_cut", "n_optional", "n_nested", "n_keys",
     "n_documents", "n_signed", "json_tools", "n_described", "n_answers",
-    "json_schema",
+    "json_schema", "defined_tools",
 )  # fmt: skip
 INDEX = {name: place for place, name in enumerate(COUNTS)}
 _N_USER, _N_RESULT = INDEX["n_user"], INDEX["n_result"]

@@ -12,6 +12,7 @@ from kimi_mitm.prompts.shape import decode
 from kimi_mitm.prompts.texts import compact
 from kimi_mitm.records import Part
 from kimi_mitm.tokens import typescript
+from kimi_mitm.tokens.defined_tools import size_of
 from kimi_mitm.tokens.definitions import compacted, fields_of, words_of
 from kimi_mitm.tokens.google_words import Declared, keys_of, said
 
@@ -61,7 +62,12 @@ class AsJson:
 
     def tools(self, sums: Sums, parts: tuple[Part, ...]) -> None:
         docs = [_document(part) for part in parts]
+        sizes = [size_of(doc) for doc in docs]
+        sums.count("defined_tools", sum(size or 0 for size in sizes))
+        parts = tuple(part for part, size in zip(parts, sizes, strict=True) if size is None)
+        docs = [doc for doc, size in zip(docs, sizes, strict=True) if size is None]
         words = [word for doc in docs for word in words_of(doc)]
+        sums.count("n_tools", len(parts))
         sums.count("tools", sums.tokens(self.written(parts, docs)))
         sums.count("tool_words", sums.tokens("\n".join(words)))
         sums.characters(" ".join(words))
@@ -105,6 +111,7 @@ class AsWords:
         self._said(sums, "result", part)
 
     def tools(self, sums: Sums, parts: tuple[Part, ...]) -> None:
+        sums.count("n_tools", len(parts))
         own, plain = Declared(), Declared()
         for part in parts:
             doc = _document(part)

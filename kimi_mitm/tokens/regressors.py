@@ -10,11 +10,13 @@ from kimi_mitm.tokens.features import COUNTS, INDEX, Vector
 
 _ADDITIVE = tuple(name for name in COUNTS if name not in ("n_cut", "n_system", "n_documents", "n_signed"))
 _N_TOOLS, _N_SYSTEM, _SCHEMA, _N_CALL = (INDEX[name] for name in ("n_tools", "n_system", "schema", "n_call"))
-_JSON_SCHEMA = INDEX["json_schema"]
+_JSON_SCHEMA, _DEFINED_TOOLS = INDEX["json_schema"], INDEX["defined_tools"]
 _N_CITED, _N_DOCUMENTS, _N_PAGES, _N_IMAGE = (
     INDEX[name] for name in ("n_cited", "n_documents", "n_pages", "n_image")
 )
-_TOOL_PLACES = frozenset(INDEX[name] for name in ("tools", "tool_words", "n_tools", "n_fields"))
+_TOOL_PLACES = frozenset(
+    INDEX[name] for name in ("tools", "tool_words", "n_tools", "n_fields", "defined_tools")
+)
 _PLACES = tuple((name, INDEX[name]) for name in _ADDITIVE)
 
 
@@ -28,7 +30,7 @@ def regressors(counts: Vector, settings: frozenset[str], none_drops_tools: bool 
     if counts[_N_SYSTEM]:
         found["any_system"] = 1.0
         found["n_system"] = counts[_N_SYSTEM]
-    if counts[_N_TOOLS]:
+    if counts[_N_TOOLS] or counts[_DEFINED_TOOLS]:
         found["any_tools"] = 1.0
         if counts[_N_SYSTEM]:
             found["tools_and_system"] = 1.0

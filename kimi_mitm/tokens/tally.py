@@ -40,7 +40,6 @@ class Tally:
         """Counts messages in order."""
         for message in messages:
             if message.role == "tools":
-                self.count("n_tools", len(message.parts))
                 self._functions.tools(self, message.parts)
             elif message.role == "schema":
                 for part in message.parts:

@@ -117,6 +117,7 @@ def test_a_preamble_that_is_published_is_counted_before_the_first_answer(
     ("family", "model", "place", "preamble"),
     [
         ("gpt", "gpt-5-mini", "openai", 90),
+        ("gpt", "gpt-5-nano", "azure", 90),
         ("gpt", "openai/gpt-5", "openrouter", 9),
         ("gpt", "gpt-4o", "openai", 9),
     ],
@@ -124,7 +125,8 @@ def test_a_preamble_that_is_published_is_counted_before_the_first_answer(
 def test_openais_chat_endpoint_tells_gpt_5_more_about_tools(
     family: str, model: str, place: str, preamble: int
 ) -> None:
-    """By 81 tokens, as the recordings of three projects show; behind a gateway it is asked otherwise."""
+    """By 81 tokens, as the recordings of four projects show, one of them at Azure; behind a gateway it is
+    asked otherwise."""
     tool = {"type": "function", "function": {"name": "now", "description": "Tells the time."}}
     read = "namespace functions {\n\n// Tells the time.\ntype now = () => any;\n\n} // namespace functions"
 
@@ -219,3 +221,34 @@ def test_some_leave_tools_out_that_may_not_be_called(model: str, dropped: bool) 
     barred = asked(family, model, tools=[tool], tool_choice="none")
 
     assert (barred == without) is dropped
+
+
+@pytest.mark.parametrize(
+    ("kinds", "documented"),
+    [
+        (["bash_20250124"], 245),
+        (["text_editor_20250728"], 700),
+        (["bash_20250124", "text_editor_20250124", "computer_20250124"], 245 + 700 + 735 + 480),
+    ],
+)
+def test_tools_that_anthropic_defines_have_their_documented_size(kinds: list[str], documented: int) -> None:
+    """Beside what any tools add."""
+    tools = [{"type": kind, "name": kind.split("_")[0]} for kind in kinds]
+
+    found = asked("claude", "claude-sonnet-4-6", "anthropic", "anthropic.messages", tools=tools)
+    without = asked("claude", "claude-sonnet-4-6", "anthropic", "anthropic.messages")
+
+    assert found - without == pytest.approx(496 + documented, rel=0.1)
+
+
+def test_a_tool_of_ones_own_beside_them_counts_as_ever() -> None:
+    own = {"name": "now", "description": "Tells the time.", "input_schema": {"type": "object"}}
+    bash = {"type": "bash_20250124", "name": "bash"}
+
+    alone, both, defined = (
+        asked("claude", "claude-sonnet-4-6", "anthropic", "anthropic.messages", tools=tools)
+        for tools in ([own], [own, bash], [bash])
+    )
+    without = asked("claude", "claude-sonnet-4-6", "anthropic", "anthropic.messages")
+
+    assert both - alone == pytest.approx(defined - without - 496, abs=30)
