@@ -1,11 +1,10 @@
 """Fits the priors that `kimi_mitm/tokens/priors.json` ships: how many tokens each regressor is worth, per
 group of models.
 
-    python benchmarks/fit_priors.py rows.jsonl.zst [--without SOURCE …] [--after priors.json] [-o priors.json]
+    python benchmarks/fit_priors.py rows.jsonl.zst [--without SOURCE …] [-o priors.json]
 
 Each family is fitted over all its groups, each group then starting from its family; a group of no rows
 gets its family's figures, with less confidence. `--without` leaves whole sources out, to judge on them.
-`--after` goes on from earlier priors with rows that are new: their groups start where they were.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from rows import Row, load
 
 from kimi_mitm.records import Usage
 from kimi_mitm.tokens import Estimator, regression
-from kimi_mitm.tokens.groups import Group, groups
+from kimi_mitm.tokens.groups import groups
 from kimi_mitm.tokens.regression import Normal
 
 # What is believed before any row: mean and standard deviation, in tokens per unit of the regressor. An output
 # schema constrains what a server samples; only some write it into the prompt, too.
 GENERAL: dict[str, tuple[float, float]] = {
-    "text": (1.03, 0.12), "names": (1, 0.5), "call": (1, 0.3), "result": (1.03, 0.15),
-    "tools": (0.9, 0.4), "tool_words": (0.1, 0.4), "n_tools": (6, 15), "n_fields": (1, 5),
+    "text": (1.03, 0.12), "names": (1, 0.5), "call": (1.1, 0.05), "result": (1.03, 0.1),
+    "tools": (0.9, 0.2), "tool_words": (0.1, 0.15), "n_tools": (6, 8), "n_fields": (1, 4),
     "schema": (0, 0.6), "schema_words": (0, 0.5), "n_schema_fields": (0, 4), "any_schema": (0, 60),
     "const": (4, 12), "n_user": (4, 3), "n_assistant": (3, 3), "n_system": (3, 3), "any_system": (0, 5),
-    "n_call": (8, 8), "n_result": (6, 8), "n_parallel": (0, 6), "any_call": (0, 8),
+    "n_call": (8, 20), "n_result": (6, 8), "n_parallel": (0, 6), "any_call": (0, 8),
     "digits": (0.1, 0.3), "wide": (0, 0.2), "blanks": (0, 0.1), "marks": (0, 0.08),
     "capitals": (0, 0.03), "any_tools": (80, 200), "tools_and_system": (0, 10), "required": (0, 30),
     "forced": (0, 20), "no_tools": (0, 40), "dropped_tools": (0, 0.5), "no_parallel": (0, 60),
@@ -43,7 +42,7 @@ GENERAL: dict[str, tuple[float, float]] = {
     "old_thought": (0.1, 0.3), "old_opaque": (0, 0.15), "n_old_thought": (0, 6),
     "call_opaque": (0.8, 0.4), "streamed_opaque": (1, 0.3), "old_call_opaque": (0.2, 0.3),
     "streamed_old_opaque": (0.1, 0.3), "lone_page": (0, 25),
-    "n_optional": (0, 4), "n_nested": (0, 10), "n_keys": (0, 3), "any_documents": (0, 250),
+    "n_optional": (0, 4), "n_nested": (0, 10), "n_keys": (0, 6), "any_documents": (0, 250),
     "json_tools": (1, 0.3), "json_schema": (0, 0.6), "defined_tools": (1, 0.3),
     "n_described": (0, 4), "n_answers": (0, 8),
 }  # fmt: skip
@@ -53,13 +52,13 @@ WIDE = {"const": 200.0, "any_tools": 400.0, "any_schema": 200.0, "thinking": 100
 FITTED = {name: Normal(normal.mean, WIDE.get(name, normal.sd)) for name, normal in LOOSE.items()}
 # How far one model may differ from its group's figures, as a share of the general spread.
 SPREAD = 0.35
-# How surely a figure is known at the most, as a share of the general spread.
-LEAST = 0.1
 # The same for what is known of a format, and at most so many tokens.
 KNOWN, KNOWN_MOST = 0.2, 5.0
 # The same before any row for what a published chat template tells, and at least this share of it: tokens
 # of another vocabulary.
 TEMPLATE, TEMPLATE_LEAST = 0.5, 0.05
+# A prompt has at least this share of its definitions' tokens, unless the server leaves them out.
+DROPPED = 0.4
 REPEATS = 3
 UNKNOWN = "other"
 
@@ -97,6 +96,12 @@ class Observation:
     row: regression.Row
 
 
+def dropped(x: Mapping[str, float], tokens: int) -> bool:
+    """Whether a server can't have read the tools. A slope must not explain that: many would cost nothing."""
+    seen = sum(x.get(name, 0.0) for name in ("text", "call", "result"))
+    return tokens < seen + DROPPED * x.get("tools", 0.0)
+
+
 def observe(rows: Iterable[Row]) -> list[Observation]:
     """Reads rows into regressors, in order; the same prompt and answer are taken a few times only."""
     estimator = Estimator()
@@ -107,7 +112,7 @@ def observe(rows: Iterable[Row]) -> list[Observation]:
             continue
         estimated = estimator.estimate(row.call)
         estimator.learn(estimated, Usage(input_tokens=row.tokens, reasoning_tokens=row.reasoning))
-        if estimated.observed is None:
+        if estimated.observed is None or dropped(estimated.x, row.tokens):
             continue
         group, x = estimated.observed.group.name, dict(estimated.x)
         key = (group, json.dumps(x, sort_keys=True), row.tokens)
@@ -117,16 +122,14 @@ def observe(rows: Iterable[Row]) -> list[Observation]:
     return found
 
 
-def priors(
-    seen: Iterable[Observation], without: frozenset[str] = frozenset(), before: bytes | None = None
-) -> bytes:
-    """The priors fitted on all sources but those, as `priors.json` holds them; `before` is an earlier one."""
+def priors(seen: Iterable[Observation], without: frozenset[str] = frozenset()) -> bytes:
+    """The priors fitted on all sources but those, as `priors.json` holds them."""
     by_group: dict[str, list[regression.Row]] = defaultdict(list)
     for one in seen:
         if one.source not in without:
             by_group[one.group].append(one.row)
     general = {name: [mean, sd] for name, (mean, sd) in GENERAL.items()}
-    result = {"general": general, "groups": fit_all(by_group, json.loads(before)["groups"] if before else {})}
+    result = {"general": general, "groups": fit_all(by_group)}
     return (json.dumps(result, separators=(",", ":")).replace('},"', '},\n"') + "\n").encode()
 
 
@@ -135,22 +138,8 @@ def widened(name: str, sd: float) -> float:
     return sqrt(sd**2 + (SPREAD * LOOSE[name].sd) ** 2)
 
 
-def believed(name: str, mean: float, sd: float) -> Normal:
-    """A group's own figure from a shipped one, whose spread is `widened`."""
-    own = sqrt(max(0.0, sd**2 - (SPREAD * LOOSE[name].sd) ** 2))
-    return Normal(mean, max(own, LEAST * LOOSE[name].sd))
-
-
-def from_template(group: Group, before: Mapping[str, Normal]) -> dict[str, Normal]:
-    """Where a fit begins by the group's published template, as far as earlier rows don't tell more."""
-    told = {name: Normal(value, template_spread(name, value)) for name, value in group.template.items()}
-    return {name: one for name, one in told.items() if name not in before or before[name].sd >= one.sd}
-
-
-def fit_all(
-    by_group: dict[str, list[regression.Row]], earlier: Mapping[str, Mapping[str, list[float]]]
-) -> dict[str, dict[str, list[float]]]:
-    """The priors of every group; `earlier` are those that were fitted before, by group."""
+def fit_all(by_group: dict[str, list[regression.Row]]) -> dict[str, dict[str, list[float]]]:
+    """The priors of every group."""
     families: dict[str, list[regression.Row]] = defaultdict(list)
     for name, rows in by_group.items():
         families[family_prior(name)] += rows
@@ -161,20 +150,19 @@ def fit_all(
             found[group.name] = {}
             continue
         own = by_group.get(group.name, [])
-        before = {name: believed(name, *value) for name, value in earlier.get(group.name, {}).items()}
-        family = {} if before else family_fits.get(family_prior(group.name), {})
+        family = family_fits.get(family_prior(group.name), {})
         start = {
             name: Normal(family[name].mean, sqrt(family[name].sd ** 2 + (0.5 * wide.sd) ** 2))
             if name in family
             else wide
             for name, wide in FITTED.items()
         }
-        start |= before | from_template(group, before)
+        start |= {name: Normal(value, template_spread(name, value)) for name, value in group.template.items()}
         start |= {name: Normal(value, known_spread(name)) for name, value in group.known.items()}
         posterior = fitted(own, start, group.exact) if own else {}
         shipped = {}
         for name in LOOSE:
-            told = name in family or name in before or name in group.known or name in group.template
+            told = name in family or name in group.known or name in group.template
             value = posterior.get(name) or (start[name] if told else None)
             if value is not None:
                 known = name in group.known
@@ -189,13 +177,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("rows", nargs="+", type=Path)
     parser.add_argument("--without", nargs="*", default=[])
-    parser.add_argument("--after", type=Path)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
     seen = observe(load(options.rows))
     if options.out:
-        before = options.after.read_bytes() if options.after else None
-        options.out.write_bytes(priors(seen, frozenset(options.without), before))
+        options.out.write_bytes(priors(seen, frozenset(options.without)))
     for name, count in sorted(Counter(one.group for one in seen).items()):
         print(f"{name:24} {count:5} rows")
 

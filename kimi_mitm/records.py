@@ -157,7 +157,8 @@ class Composition:
 class Estimate:
     """Our figure for a prompt before its answer.
 
-    `input_tokens` is calibrated, `tiktoken_input_tokens` the plain count behind it (o200k or cl100k).
+    `input_tokens` is calibrated, `tiktoken_input_tokens` the plain count behind it, in the model's
+    own encoding where that is published, else in o200k.
     `p90_error`: the model's own recent 90th percentile of |estimate - reported| / reported, None if unknown.
     `approximate`: the text was too long for its budget, or was dropped, and was partly estimated by length.
     """

@@ -51,12 +51,15 @@ def _message(doc: dict[str, Any]) -> Iterator[Part]:
 
 
 def _reasoning(doc: dict[str, Any]) -> Iterator[Part]:
-    """Reasoning that is replayed: OpenRouter's blocks (`reasoning_details`), or one text."""
+    """Reasoning that is replayed, as one part: OpenRouter's blocks (`reasoning_details`, which may be as many
+    as were streamed), or one text."""
     details = doc.get("reasoning_details")
     if isinstance(details, list) and details:
-        for detail in details:
-            if isinstance(detail, dict):
-                yield from content({**detail, "type": "reasoning"})
+        blocks = (detail for detail in details if isinstance(detail, dict))
+        parts = [part for block in blocks for part in content({**block, "type": "reasoning"})]
+        size = sum(part.size or 0 for part in parts)
+        if parts:
+            yield Part(kind=PartKind.REASONING, text="".join(part.text for part in parts), size=size or None)
         return
     for key in ("reasoning_content", "reasoning", "thinking"):
         if isinstance(text := doc.get(key), str) and text:

@@ -11,6 +11,7 @@ from kimi_mitm.prompts.shape import Shape
 from kimi_mitm.records import Part, PartKind
 
 _TOKENS = "token_ids"
+_MAX_DEPTH = 12
 
 
 def _read(key: str, doc: Any) -> Iterator[tuple[str, list[Part]]]:
@@ -28,19 +29,21 @@ def _read(key: str, doc: Any) -> Iterator[tuple[str, list[Part]]]:
         yield "user", list(_texts(doc))
 
 
-def _texts(doc: Any) -> Iterator[Part]:
+def _texts(doc: Any, depth: int = 0) -> Iterator[Part]:
     """Texts however nested; a list of numbers is a prompt in token ids, whose `size` is their number."""
     if isinstance(doc, list) and doc and all(isinstance(item, int) for item in doc):
         yield Part(kind=PartKind.OTHER, name=_TOKENS, size=len(doc))
+    elif depth > _MAX_DEPTH:
+        yield from content(doc)
     elif isinstance(doc, list):
         for item in doc:
-            yield from _texts(item)
+            yield from _texts(item, depth + 1)
     elif isinstance(doc, dict) and ("parts" in doc or "content" in doc):
-        yield from _texts(doc.get("parts", doc.get("content")))
+        yield from _texts(doc.get("parts", doc.get("content")), depth + 1)
     elif isinstance(doc, dict) and isinstance(doc.get("prompt"), str):
         yield from content(doc["prompt"])
     elif isinstance(doc, dict) and isinstance(inner := doc.get("text"), dict):
-        yield from _texts(inner.get("value"))  # Amazon's multimodal embeddings
+        yield from _texts(inner.get("value"), depth + 1)  # Amazon's multimodal embeddings
     else:
         yield from content(doc)
 

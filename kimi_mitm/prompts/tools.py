@@ -12,6 +12,7 @@ from kimi_mitm.records import Part, PartKind
 _WRAPPERS = ("json_schema", "format", "textFormat", "structure", "jsonSchema", "schema")
 _SCHEMA_KEYS = {"properties", "$ref", "$defs", "anyOf", "items", "enum"}
 _GROUPS = ("functionDeclarations", "function_declarations")
+_MAX_DEPTH = 12
 
 
 def definitions(doc: Any) -> list[Part]:
@@ -46,10 +47,10 @@ def _part(tool: Any) -> Part:
     return Part(kind=PartKind.OTHER, text=compact(kept), name=name)
 
 
-def schema(doc: Any, name: str | None = None) -> list[Part]:
+def schema(doc: Any, name: str | None = None, depth: int = 0) -> list[Part]:
     """The part of an output schema with its name, however it is wrapped; none for a format without one
     (`text`, `json_object`)."""
-    if not isinstance(doc, dict):
+    if not isinstance(doc, dict) or depth > _MAX_DEPTH:
         return []
     for key in _WRAPPERS:
         inner = doc.get(key)
@@ -57,7 +58,7 @@ def schema(doc: Any, name: str | None = None) -> list[Part]:
             inner = decode(inner.encode("utf-8", "replace"))
         if isinstance(inner, dict):
             named = name or name_in(doc)
-            return schema(inner, named) or ([_named(inner, named)] if key == "schema" else [])
+            return schema(inner, named, depth + 1) or ([_named(inner, named)] if key == "schema" else [])
     return [_named(doc, name)] if _SCHEMA_KEYS & doc.keys() else []
 
 

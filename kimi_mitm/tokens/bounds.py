@@ -2,8 +2,8 @@
 nor estimated.
 
 Over the recorded exchanges of all families that the priors were fitted on, a prompt of text has at least 0.71
-times its o200k tokens (0.95 times beyond 150 tokens) and at most 2.4 times them, beside what the provider
-adds: at most 1,400 tokens.
+times its tokens in o200k (0.95 times beyond 150 tokens) and at most 2.4 times them, beside what the provider
+adds: at most 1,400 tokens. Gemini's were measured in o200k, too, and are closer in their own encoding.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import inf
 
 _LEAST = 0.6
+_LEAST_READ = 0.25
 _MOST = 3.0
 # A preamble that nobody sees, or a gateway's: no known one is half as long.
 _ADDED = 10_000.0
@@ -56,6 +57,15 @@ def bounds(x: Mapping[str, float]) -> Bounds:
     visible = sum(x.get(name, 0.0) for name in _VISIBLE)
     framed = sum(x.get(name, 0.0) for name in _FRAMED)
     return Bounds(least, _MOST * (visible + _FRAME * framed) + _ADDED)
+
+
+def floor(x: Mapping[str, float]) -> float:
+    """The fewest tokens that are estimated before a model's own answers tell of fewer: a server that leaves
+    calls or tools out is an exception. More of the text than the least that can be reported."""
+    seen = ("call", "result") if "no_tools" in x else ("call", "result", "tools", "defined_tools")
+    return _LEAST * sum(x.get(name, 0.0) for name in _BILLED) + _LEAST_READ * sum(
+        x.get(name, 0.0) for name in seen
+    )
 
 
 def anchored(x: Mapping[str, float], earlier: Mapping[str, float], tokens: int) -> Bounds:

@@ -8,14 +8,15 @@ two projects are up to a tenth higher.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-_SIZES = (("bash_", 245), ("text_editor_", 700), ("computer_", 735 + 480))
+_SIZES = {"bash": 245, "text_editor": 700, "computer": 735 + 480}
+_TYPE = re.compile(rf"({'|'.join(_SIZES)})_20\d{{6}}")
 
 
 def size_of(definition: Any) -> int | None:
     """The tokens of such a tool; None for one that is sent whole."""
     kind = definition.get("type") if isinstance(definition, dict) else None
-    if not isinstance(kind, str):
-        return None
-    return next((size for name, size in _SIZES if kind.startswith(name)), None)
+    found = _TYPE.fullmatch(kind) if isinstance(kind, str) else None
+    return _SIZES[found[1]] if found else None

@@ -54,6 +54,7 @@ class AsJson:
     def call(self, sums: Sums, part: Part) -> None:
         text = compacted(part.text)
         sums.count("call", sums.tokens(text) + self.names_of_call * sums.tokens(part.name or ""))
+        sums.count("n_keys", keys_of(_document(part)))
         sums.characters(text)
 
     def result(self, sums: Sums, part: Part) -> None:
@@ -133,7 +134,7 @@ class AsWords:
         sums.count("n_schema_fields", declared.fields)
 
     def _said(self, sums: Sums, kind: str, part: Part) -> None:
-        doc = _document(part) if part.text[:1] in ("{", "[") else part.text
+        doc = _document(part) if part.text.lstrip()[:1] in ("{", "[") else part.text
         sums.count(kind, _tokens(sums, [part.name or "", *said(doc)]))
         sums.count("n_keys", keys_of(doc))
 

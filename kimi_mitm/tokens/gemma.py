@@ -5,7 +5,7 @@
 Gemma 3 has a SentencePiece vocabulary of 262,144 pieces: a blank belongs to the word after it, and runs of
 blanks, tabs and newlines and some tags are pieces of their own, whatever stands beside them. No other piece
 reaches over a blank, so words can be merged one by one, as tiktoken does, in the order of the pieces.
-A character that isn't in the vocabulary counts two tokens, where SentencePiece has one a byte.
+A character that isn't in the vocabulary counts two to four tokens, where SentencePiece has one a byte.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from typing import Any
 from kimi_mitm.tokens.references import inlined
 
 _MAX_DEPTH = 12
-_PARAMETERS, _RESPONSE = ("parameters",), ("response",)
+# Also what stands in the formats of others, in which a gateway is asked for Gemini.
+_PARAMETERS, _RESPONSE = ("parameters", "input_schema", "inputSchema"), ("response",)
 _JSON_PARAMETERS = ("parametersJsonSchema", "parameters_json_schema")
 _JSON_RESPONSE = ("responseJsonSchema", "response_json_schema")
 _TEXTS = ("format", "description", "default")
@@ -56,7 +57,8 @@ class Declared:
         self, doc: Mapping[str, Any], parameters: tuple[str, ...], response: tuple[str, ...]
     ) -> None:
         for key in parameters:
-            self.add_schema(doc.get(key))
+            found = doc.get(key)
+            self.add_schema(found.get("json", found) if isinstance(found, Mapping) else found)
         for key in response:
             fields = self.fields
             self.add_schema(doc.get(key))

@@ -23,7 +23,7 @@ from kimi_mitm.tokens.regression import Normal
 # Where a format is known exactly, text counts as its tokens, and nothing else of it counts.
 EXACT = {
     **dict.fromkeys(("text", "names", "call", "result", "tools", "schema"), 1.0),
-    **dict.fromkeys(("tool_words", "n_tools", "n_fields", "schema_words", "n_schema_fields"), 0.0),
+    **dict.fromkeys(("tool_words", "n_tools", "n_fields", "schema_words", "n_schema_fields", "n_keys"), 0.0),
     **dict.fromkeys(("digits", "wide", "blanks", "marks", "capitals", "any_system", "any_call"), 0.0),
     **dict.fromkeys(("thinking", "no_thinking", "adaptive", "dropped_tools", "no_tools", "json_mode"), 0.0),
 }

@@ -151,7 +151,7 @@ class Learned:
 
     def foretold_since(self, seen: int) -> bool:
         """Whether enough answers came after one that `seen` others went before, and the latest were as
-        estimated, within a seventh."""
+        estimated, within 15 %."""
         latest = sorted(self.errors[-_LATEST:])
         return self.seen - seen > _SINCE and len(latest) == _LATEST and latest[_LATEST // 2] < 0.15
 

@@ -100,7 +100,10 @@ _TABLE: tuple[tuple[str, Rates], ...] = (
     (r"^o[13]", Rates(_tiles(75, 150), page=1000)),
     (r"gpt|chatgpt", Rates(_tiles(85, 170), page=1000, audio=10)),
     (r"claude", Rates(_claude, page=2400)),
-    (r"gemini-(?:[3-9]|flash-latest|pro-latest)", Rates(_flat(1090), page=520, audio=32, video=70)),
+    (
+        r"gemini-(?:[3-9]|flash-latest|flash-lite-latest|pro-latest)",
+        Rates(_flat(1090), page=520, audio=32, video=70),
+    ),
     (r"gemini-2\.0|gemini-1", Rates(_crops(1), page=258, audio=32, video=295)),
     (r"gemini|gemma", Rates(_crops(0), page=258, audio=32, video=295)),
     (r"grok", Rates(_flat(256), page=1000)),

@@ -78,11 +78,14 @@ class Models:
             if steady or len(model.rows) >= _ENOUGH:
                 return kept.weights
         floor, share = _noise(group)
-        means = shared.weights(group.prior, floor, share)
+        # Of a known format one model's odd answers are no news of the others.
+        means = {} if group.exact else shared.weights(group.prior, floor, share)
         prior = {name: Normal(means.get(name, known.mean), known.sd) for name, known in group.prior.items()}
         if kept and kept.revision != shared.revision:
             model.unsettle()
-        if model.seen == shared.seen:  # a group of one model has nothing to add to what it says itself
+        if (
+            means and model.seen == shared.seen
+        ):  # a group of one model has nothing to add to what it says itself
             model.adopt(means)
         own = model.weights(prior, floor, share)
         weights = {name: own.get(name, normal.mean) for name, normal in prior.items()}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kimi_mitm.tokens.bounds import anchored, bounds
+from kimi_mitm.tokens.bounds import anchored, bounds, floor
 from kimi_mitm.tokens.features import Medium
 from kimi_mitm.tokens.models import Weighing
 from kimi_mitm.tokens.regression import dot
 from kimi_mitm.tokens.turns import Anchor
 
 _ANCHOR = 0.95
+_FEW_ANSWERS = 3
 _FAR = 0.25
 
 
@@ -39,4 +40,5 @@ def bounded(weighing: Weighing, x: Mapping[str, float], tokens: float, anchor: A
         limits = anchored(x, anchor.x, anchor.tokens)
         tokens += _ANCHOR * (anchor.tokens - predicted(weighing, anchor.x, anchor.media))
         family += anchor.tokens - dot(weighing.known, anchor.x)
-    return tokens if limits.hold(tokens) else limits.nearest(family)
+    found = tokens if limits.hold(tokens) else limits.nearest(family)
+    return max(found, floor(x)) if weighing.model.seen < _FEW_ANSWERS else found

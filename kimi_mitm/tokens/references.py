@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote
 
 _MAX_DEPTH = 32
-_MAX_REFERENCES = 200
+_MOST_COPIED = 20_000
 _PLACES = ("$defs", "definitions")
 
 
 def inlined(schema: dict[str, Any]) -> Any:
     """A schema, decoded, with its own definitions in the place of the references to them, as far as those
-    lead somewhere; bounded, because definitions may name each other. The definitions stay where they are."""
+    lead somewhere. A definition isn't put into itself, and at most 20,000 values are copied. The definitions
+    stay where they are."""
     definitions = _Definitions(schema)
     return definitions.inlined(schema) if definitions.known else schema
 
@@ -19,25 +21,29 @@ def inlined(schema: dict[str, Any]) -> Any:
 class _Definitions:
     def __init__(self, schema: dict[str, Any]) -> None:
         self.known: dict[str, Any] = {}
-        for key in _PLACES:
-            found = schema.get(key)
+        for place in _PLACES:
+            found = schema.get(place)
             if isinstance(found, dict):
-                self.known |= {f"#/{key}/{name}": value for name, value in found.items()}
-        self._left = _MAX_REFERENCES
+                self.known |= {f"#/{place}/{name}": value for name, value in found.items()}
+        self._left = _MOST_COPIED
 
-    def inlined(self, doc: Any, depth: int = 0) -> Any:
+    def inlined(self, doc: Any, depth: int = 0, inside: frozenset[str] = frozenset()) -> Any:
         if depth > _MAX_DEPTH:
             return doc
+        if inside:
+            self._left -= 1
         if isinstance(doc, list):
-            return [self.inlined(value, depth + 1) for value in doc]
+            return [self.inlined(value, depth + 1, inside) for value in doc]
         if not isinstance(doc, dict):
             return doc
         name = doc.get("$ref")
-        named = self.known.get(name) if isinstance(name, str) else None
-        if isinstance(named, dict) and self._left > 0:
-            self._left -= 1
+        if isinstance(name, str) and name not in self.known:
+            name = unquote(name).replace("~1", "/").replace("~0", "~")
+        named = self.known.get(name) if isinstance(name, str) and name not in inside else None
+        if isinstance(name, str) and isinstance(named, dict) and self._left > 0:
             own = {key: value for key, value in doc.items() if key != "$ref"}
-            return self.inlined({**named, **own}, depth + 1)
+            return self.inlined({**named, **own}, depth + 1, inside | {name})
         return {
-            key: value if key in _PLACES else self.inlined(value, depth + 1) for key, value in doc.items()
+            key: value if depth == 0 and key in _PLACES else self.inlined(value, depth + 1, inside)
+            for key, value in doc.items()
         }

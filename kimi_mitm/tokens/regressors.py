@@ -17,6 +17,7 @@ _N_CITED, _N_DOCUMENTS, _N_PAGES, _N_IMAGE = (
 _TOOL_PLACES = frozenset(
     INDEX[name] for name in ("tools", "tool_words", "n_tools", "n_fields", "defined_tools")
 )
+_MAX_DEPTH = 12
 _PLACES = tuple((name, INDEX[name]) for name in _ADDITIVE)
 
 
@@ -38,7 +39,7 @@ def regressors(counts: Vector, settings: frozenset[str], none_drops_tools: bool 
             if name in settings:
                 found[name] = 1.0
         if "no_tools" in settings:
-            found["dropped_tools"] = counts[INDEX["tools"]]
+            found["dropped_tools"] = counts[INDEX["tools"]] + counts[_DEFINED_TOOLS]
     elif "empty_tools" in settings and counts[_N_SYSTEM]:
         found["empty_tools"] = 1.0
     if counts[_SCHEMA] or counts[_JSON_SCHEMA]:
@@ -105,14 +106,14 @@ def _tool_choice(doc: Any) -> set[str]:
     return {"none": {"no_tools"}, "any": {"required"}, "required": {"required"}}.get(word, set())
 
 
-def _thinking(doc: Any) -> set[str]:
+def _thinking(doc: Any, depth: int = 0) -> set[str]:
     if isinstance(doc, bool):
         return {"thinking"} if doc else {"no_thinking"}
     if not isinstance(doc, Mapping):
         return set()
     for key in ("thinking", "reasoning_config", "reasoningConfig"):
-        if key in doc:
-            return _thinking(doc[key])
+        if key in doc and depth < _MAX_DEPTH:
+            return _thinking(doc[key], depth + 1)
     kind = doc.get("type")
     if kind == "adaptive":
         return {"adaptive"}

@@ -80,12 +80,13 @@ class Tally:
         calls = spoken = shown = 0
         answers = any(part.kind is PartKind.TOOL_RESULT for part in message.parts)
         parts = message.parts
-        if self.dialect.think_tags and message.role == "assistant":
+        if self.dialect.think_tags and message.role == "assistant" and _thinks(parts):
             parts = tuple(_thought_apart(parts))
         for group in _grouped(parts):
             kind = group[0].kind
             self.count("n_cited", sum(part.detail == "citations" for part in group))
-            self.count("n_documents", sum(part.detail == "document" for part in group))
+            if kind is not PartKind.IMAGE:
+                self.count("n_documents", sum(part.detail == "document" for part in group))
             if kind in (PartKind.TEXT, PartKind.MEMORY, PartKind.OTHER):
                 spoken += self._spoken(group, section, message.role)
             elif kind is PartKind.TOOL_CALL:
@@ -102,7 +103,7 @@ class Tally:
         if calls:
             self.count("n_call", calls)
             self.count("n_parallel", calls - 1)
-        if spoken or (shown and not answers) or not message.parts:
+        if spoken or (shown and not answers) or not message.parts or parts is not message.parts:
             name = f"n_{message.role}" if message.role in _SECTION and message.role != "tool" else "n_user"
             self.count(name)
 
@@ -129,10 +130,10 @@ class Tally:
             self.count("call_opaque", (part.size or 0) / 6)
             self.count("n_signed")
             return
-        tokens = self.tokens(part.text)
-        self.count("thought", tokens)
-        self.count("opaque", (part.size or 0) / 6)
-        self.count("n_thought")
+        self.count("thought", self.tokens(part.text))
+        if part.size:  # what signs or encrypts it has a head that isn't reasoning
+            self.count("opaque", part.size / 6)
+            self.count("n_thought")
 
     def _medium(self, part: Part) -> None:
         tokens = media.cost(part, media.rates_of(self.dialect.media))
@@ -152,6 +153,10 @@ class Tally:
             self.count(name, amount)
         if part.digest and not part.text:
             self.media.append(Medium(part.digest, costs))
+
+
+def _thinks(parts: tuple[Part, ...]) -> bool:
+    return any(part.kind is PartKind.TEXT and _THINKING.match(part.text) for part in parts)
 
 
 def _thought_apart(parts: tuple[Part, ...]) -> Iterator[Part]:

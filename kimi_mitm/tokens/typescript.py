@@ -74,8 +74,8 @@ def _fields(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _object(schema: dict[str, Any], depth: int) -> str:
-    required = schema.get("required")
-    required = required if isinstance(required, list) else []
+    found = schema.get("required")
+    required = {name for name in found if isinstance(name, str)} if isinstance(found, list) else set()
     fields = _fields(schema)
     shown = [
         (
@@ -121,7 +121,8 @@ def _type(field: Any, depth: int) -> str:
             return " | ".join(_type(choice, depth + 1) for choice in field[key])
     kind = field.get("type")
     if isinstance(kind, list):
-        return " | ".join(_type({**field, "type": one}, depth + 1) for one in kind)
+        kinds = dict.fromkeys(one for one in kind if isinstance(one, str))
+        return " | ".join(_type({**field, "type": one}, depth + 1) for one in kinds)
     if kind == "integer":
         return "number"
     if kind == "array":

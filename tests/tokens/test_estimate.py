@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -119,6 +119,17 @@ def test_another_model_of_the_group_profits(estimator: Estimator) -> None:
     sister = Call(**{f.name: getattr(sister, f.name) for f in fields(sister)} | {"model": "claude-opus-4-6"})
 
     assert estimator.estimate(sister).estimate.input_tokens == pytest.approx(302, rel=0.1)
+
+
+def test_an_exact_familys_models_learn_each_for_itself(estimator: Estimator) -> None:
+    """Their format is known: what one's odd answer shows is no news of its sister."""
+    tools = [{"type": "function", "function": {"name": "now", "description": "Tells the time."}}]
+    call = chat([user("hello")], tools=tools)
+    sister = replace(call, model="gpt-4.1")
+    untaught = estimator.estimate(sister).estimate.input_tokens
+    answer(estimator, call, estimator.estimate(call).estimate.input_tokens + 40)
+
+    assert estimator.estimate(sister).estimate.input_tokens == untaught
 
 
 def test_a_change_of_the_providers_is_learned_in_a_few_answers(estimator: Estimator) -> None:
@@ -365,3 +376,28 @@ def test_a_signature_on_each_of_two_calls_counts_twice(estimator: Estimator) -> 
 
     assert once == pytest.approx(3 + 200 + 5, rel=0.1)
     assert twice == pytest.approx(3 + 400 + 10, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("wire_format", "opening", "closing", "body"),
+    [
+        ("openai.completions", "[", "]", '{"prompt": %s}'),
+        ("openai.completions", '{"parts": [', "]}", '{"prompt": %s}'),
+        ("openai.chat", '{"json_schema": ', "}", '{"messages": [], "response_format": %s}'),
+        ("anthropic.messages", '{"thinking": ', "}", '{"messages": [], "thinking": %s}'),
+        (
+            "google.generate_content",
+            '{"items": ',
+            "}",
+            '{"contents": [], "generationConfig": {"responseSchema": %s}}',
+        ),
+    ],
+)
+def test_nesting_however_deep_is_estimated(wire_format: str, opening: str, closing: str, body: str) -> None:
+    """Estimating never raises, and nobody sends this in earnest."""
+    for depth in (20, 400, 950, 5_000):
+        nested = opening * depth + '"x"' + closing * depth
+        call = Call(
+            provider="somebody", wire_format=wire_format, body=(body % nested).encode(), model="m", family="m"
+        )
+        assert Estimator().estimate(call).estimate.input_tokens >= 0

@@ -252,3 +252,10 @@ def test_a_tool_of_ones_own_beside_them_counts_as_ever() -> None:
     without = asked("claude", "claude-sonnet-4-6", "anthropic", "anthropic.messages")
 
     assert both - alone == pytest.approx(defined - without - 496, abs=30)
+
+
+@pytest.mark.parametrize("kind", ["computer_use_preview", "bash_tool", "bash_20250124_of_mine"])
+def test_a_type_of_somebody_elses_has_no_such_size(kind: str) -> None:
+    tool = {"type": kind, "name": "it"}
+
+    assert asked("gpt", "gpt-4o", tools=[tool]) < 100
