@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from rig.authority import Authority
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from rig.upstream import Call, Upstream
 
 type Running = Callable[..., Awaitable[Proxy]]
+
+# How long an example takes is the machine's affair: timings belong into benchmarks/.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
