@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kimi_mitm.prompts import SHAPES
-from kimi_mitm.tokens import Call, Estimator
+from kimi_mitm.tokens import Call, Estimator, tokenizer
 from kimi_mitm.tokens.features import NO_PARTS, ZERO, Counted, Dialect, together
 from kimi_mitm.tokens.groups import Group, groups
 from kimi_mitm.tokens.regression import dot
@@ -140,10 +140,13 @@ def test_reasoning_that_is_named_by_its_id_alone_costs_nothing() -> None:
 
 def test_an_estimate_is_never_far_below_what_is_visible() -> None:
     """Whatever the priors say: encrypted reasoning that is judged too low doesn't swallow the rest."""
-    items = [{"type": "reasoning", "encrypted_content": "g" * 40, "summary": []}] * 40
-    text = {"role": "user", "content": "some words of a long question " * 200}
+    thought = {"type": "reasoning", "encrypted_content": "g" * 40, "summary": []}
+    call = {"type": "function_call", "call_id": "c", "name": "tool_1", "arguments": json.dumps({"a": CODE})}
+    result = {"type": "function_call_output", "call_id": "c", "output": CODE}
 
-    assert estimated("gpt", "gpt-5", "openai.responses", {"input": [*items, text]}) > 600
+    found = estimated("gpt", "gpt-5", "openai.responses", {"input": [*[thought] * 40, call, result] * 4})
+
+    assert found > 0.2 * 8 * tokenizer.count(CODE)
 
 
 def test_gemini_behind_a_gateway_in_anthropics_format_has_its_tools_counted() -> None:
