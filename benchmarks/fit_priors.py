@@ -99,7 +99,7 @@ class Observation:
 def dropped(x: Mapping[str, float], tokens: int) -> bool:
     """Whether a server can't have read the tools. A slope must not explain that: many would cost nothing."""
     seen = sum(x.get(name, 0.0) for name in ("text", "call", "result"))
-    return tokens < seen + DROPPED * x.get("tools", 0.0)
+    return "tools" in x and tokens < seen + DROPPED * x["tools"]
 
 
 def observe(rows: Iterable[Row]) -> list[Observation]:

@@ -74,7 +74,7 @@ class Models:
         them, its group's."""
         kept = self._weights.get(key)
         if kept and model.settled:
-            steady = shared.settled and kept.revision == shared.revision
+            steady = group.exact or (shared.settled and kept.revision == shared.revision)
             if steady or len(model.rows) >= _ENOUGH:
                 return kept.weights
         floor, share = _noise(group)
@@ -83,9 +83,8 @@ class Models:
         prior = {name: Normal(means.get(name, known.mean), known.sd) for name, known in group.prior.items()}
         if kept and kept.revision != shared.revision:
             model.unsettle()
-        if (
-            means and model.seen == shared.seen
-        ):  # a group of one model has nothing to add to what it says itself
+        # A group of one model has nothing to add to what it says itself.
+        if means and model.seen == shared.seen:
             model.adopt(means)
         own = model.weights(prior, floor, share)
         weights = {name: own.get(name, normal.mean) for name, normal in prior.items()}

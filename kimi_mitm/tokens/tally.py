@@ -10,7 +10,6 @@ from kimi_mitm.records import Message, Part, PartKind
 from kimi_mitm.tokens import functions, media, tokenizer
 from kimi_mitm.tokens.features import COUNTS, INDEX, PART_INDEX, PARTS, Counted, Dialect, Medium
 
-_MEDIA = frozenset({PartKind.IMAGE, PartKind.AUDIO, PartKind.VIDEO, PartKind.FILE})
 # o200k and cl100k take three digits for a token; many others take one. What such a one counts more.
 _NUMBERS = re.compile(rb"[0-9]{2,}")
 _CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -80,7 +79,7 @@ class Tally:
         calls = spoken = shown = 0
         answers = any(part.kind is PartKind.TOOL_RESULT for part in message.parts)
         parts = message.parts
-        if self.dialect.think_tags and message.role == "assistant" and _thinks(parts):
+        if self.dialect.think_tags and message.role == "assistant":
             parts = tuple(_thought_apart(parts))
         for group in _grouped(parts):
             kind = group[0].kind
@@ -103,7 +102,7 @@ class Tally:
         if calls:
             self.count("n_call", calls)
             self.count("n_parallel", calls - 1)
-        if spoken or (shown and not answers) or not message.parts or parts is not message.parts:
+        if spoken or (shown and not answers) or not message.parts or parts != message.parts:
             name = f"n_{message.role}" if message.role in _SECTION and message.role != "tool" else "n_user"
             self.count(name)
 
@@ -153,10 +152,6 @@ class Tally:
             self.count(name, amount)
         if part.digest and not part.text:
             self.media.append(Medium(part.digest, costs))
-
-
-def _thinks(parts: tuple[Part, ...]) -> bool:
-    return any(part.kind is PartKind.TEXT and _THINKING.match(part.text) for part in parts)
 
 
 def _thought_apart(parts: tuple[Part, ...]) -> Iterator[Part]:
